@@ -1,0 +1,662 @@
+"""Draw the course's pictures: ``python images/generate.py`` writes them all again.
+
+A picture is a function that returns a figure, entered in ``PICTURES`` under its
+file's name. All lengths are in points (1/72 inch), so that a letter of size 9 is 9
+units high; ``y`` grows upwards, as the data does in the model. Whatever belongs to
+one component wears its colour from ``gpt_from_scratch.plots.COLORS``.
+
+``python images/generate.py --check`` writes nothing and names each file that is not
+what this script draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
+from matplotlib.path import Path as Outline
+
+from gpt_from_scratch.plots import COLORS
+
+Point = tuple[float, float]
+
+WHITE = "#FFFFFF"
+INK = "#1F1F1F"  # letters on white and on tints
+HALO = "#FFDE7A"  # the highlighter's colour, behind what is lit
+MUTED_FILL = "#F6F6F6"
+MUTED_EDGE = "#858585"  # 3.4:1 against MUTED_FILL
+MUTED_TEXT = "#636363"  # 5.6:1 against MUTED_FILL
+LETTERS = 9.5
+SMALL = 9.0
+RADIUS = 8.0  # of the circle around a plus
+
+NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
+
+
+# The vocabulary: what pictures are made of.
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a part of a picture is drawn."""
+
+    edge: str
+    fill: str
+    text: str = INK
+    width: float = 1.4
+    weight: str = "normal"
+    line: str = "solid"
+    halo: bool = False
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where a part stands, by its centre and size, and its four docking points."""
+
+    name: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def top(self) -> Point:
+        """Middle of the upper edge."""
+        return (self.x, self.y + self.height / 2)
+
+    @property
+    def bottom(self) -> Point:
+        """Middle of the lower edge."""
+        return (self.x, self.y - self.height / 2)
+
+    @property
+    def left(self) -> Point:
+        """Middle of the left edge."""
+        return (self.x - self.width / 2, self.y)
+
+    @property
+    def right(self) -> Point:
+        """Middle of the right edge."""
+        return (self.x + self.width / 2, self.y)
+
+
+def tint(color: str, strength: float = 0.14) -> str:
+    """Return the colour thinned with white to this strength, from 0 to 1."""
+    red, green, blue = (1 - strength * (1 - part) for part in to_rgb(color))
+    return to_hex((red, green, blue))
+
+
+class Page:
+    """A white sheet with rounded corners, and the few things drawn on it.
+
+    Args:
+        width: Width in points.
+        height: Height in points.
+        lit: Names of the parts in full colour, the others being muted; None for a
+            picture in which nothing stands out.
+        placeholders: Names of the parts with a dashed edge: not built yet.
+    """
+
+    def __init__(
+        self,
+        width: float,
+        height: float,
+        lit: Collection[str] | None = None,
+        placeholders: Collection[str] = (),
+    ) -> None:
+        self.lit = lit
+        self.placeholders = placeholders
+        self.figure = Figure(figsize=(width / 72, height / 72), facecolor="none")
+        self.axes: Axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set(xlim=(0, width), ylim=(0, height))
+        self.axes.set_axis_off()
+        sheet = Box("sheet", width / 2, height / 2, width, height)
+        self._rectangle(sheet, Look(edge="none", fill=WHITE), rounding=10, zorder=-9)
+
+    def look(self, names: Collection[str], component: str) -> Look:
+        """Return how something of this component looks that joins the named parts."""
+        color = COLORS[component]
+        if self.lit is None:
+            return Look(edge=color, fill=tint(color))
+        if all(name in self.lit for name in names):
+            return Look(color, tint(color), width=2.4, weight="bold", halo=True)
+        line = "solid" if set(names).isdisjoint(self.placeholders) else "dashed"
+        return Look(MUTED_EDGE, MUTED_FILL, MUTED_TEXT, width=1.0, line=line)
+
+    def box(
+        self,
+        name: str,
+        center: Point,
+        size: Point,
+        text: str,
+        component: str = "other",
+        note: str = "",
+    ) -> Box:
+        """Draw a layer or a step: a tinted box, with a smaller note under its text."""
+        box = Box(name, *center, *size)
+        look = self.look([name], component)
+        self._rectangle(box, look, rounding=4, zorder=3)
+        self._write(box, text, note, look)
+        return box
+
+    def data(
+        self, name: str, center: Point, size: Point, text: str, note: str = ""
+    ) -> Box:
+        """Draw what flows between layers: a box with round ends, white if not muted."""
+        box = Box(name, *center, *size)
+        look = self.look([name], "other")
+        if look.text == INK:
+            look = replace(look, fill=WHITE)
+        self._rectangle(box, look, rounding=box.height / 2, zorder=3)
+        self._write(box, text, note, look)
+        return box
+
+    def panel(self, name: str, center: Point, size: Point, text: str = "") -> Box:
+        """Draw a white area that holds other parts, its name in the upper left."""
+        box = Box(name, *center, *size)
+        look = self.look([name], "other")
+        self._rectangle(box, replace(look, fill=WHITE), rounding=8, zorder=1)
+        corner = (box.left[0] + 10, box.top[1] - 15)
+        self.label(corner, text, look.text, size=LETTERS, weight="bold")
+        return box
+
+    def plus(self, name: str, center: Point, component: str) -> Box:
+        """Draw a sum: a plus in a circle."""
+        look = self.look([name], component)
+        if look.halo:
+            self._circle(center, RADIUS + 4, Look("none", HALO), zorder=2)
+        self._circle(center, RADIUS, look, zorder=3)
+        (x, y), arm = center, RADIUS / 2
+        for start, end in (((x - arm, y), (x + arm, y)), ((x, y - arm), (x, y + arm))):
+            self._stroke([start, end], look.edge, max(look.width, 1.4), zorder=4)
+        return Box(name, x, y, 2 * RADIUS, 2 * RADIUS)
+
+    def arrow(
+        self,
+        points: Sequence[Point],
+        names: Collection[str],
+        component: str = "other",
+    ) -> None:
+        """Draw an arrow through the points; its tip is exactly the last of them."""
+        look = self.look(names, component)
+        (x, y), (tip_x, tip_y) = points[-2:]
+        length = abs(tip_x - x) + abs(tip_y - y)  # the last stretch is upright or level
+        head = (5 + look.width) / length
+        step_x, step_y = (tip_x - x) * head, (tip_y - y) * head
+        neck_x, neck_y = tip_x - step_x, tip_y - step_y
+        shaft = [*points[:-1], (neck_x, neck_y)]
+        if look.halo:
+            self._stroke(shaft, HALO, look.width + 7, zorder=1.5)
+        self._stroke(shaft, look.edge, look.width, zorder=2)
+        left = (neck_x - step_y * 0.58, neck_y + step_x * 0.58)
+        right = (neck_x + step_y * 0.58, neck_y - step_x * 0.58)
+        corners = [(tip_x, tip_y), left, right]
+        self.axes.add_patch(Polygon(corners, color=look.edge, lw=0, zorder=2.5))
+
+    def connect(self, *boxes: Box) -> None:
+        """Draw an upward arrow from each box to the next one."""
+        for lower, upper in pairwise(boxes):
+            self.arrow([lower.top, upper.bottom], [lower.name, upper.name])
+
+    def dot(self, center: Point, names: Collection[str], component: str) -> None:
+        """Draw the point at which a line leaves another one."""
+        color = self.look(names, component).edge
+        self._circle(center, 2.2, Look(color, color, width=0), zorder=2.5)
+
+    def wedge(self, corners: Sequence[Point]) -> None:
+        """Draw the area between a small part and the panel that enlarges it."""
+        area = Polygon(corners, facecolor=MUTED_FILL, edgecolor="none", zorder=0)
+        self.axes.add_patch(area)
+        for start, end in (corners[:2], corners[2:]):
+            self._stroke([start, end], MUTED_EDGE, 0.8, zorder=0.5)
+
+    def label(
+        self,
+        left: Point,
+        text: str,
+        color: str = INK,
+        *,
+        size: float = SMALL,
+        weight: str = "normal",
+        align: str = "left",
+    ) -> None:
+        """Write text that starts at a point, or ends there if aligned right."""
+        self.axes.text(
+            *left,
+            text,
+            color=color,
+            size=size,
+            weight=weight,
+            ha=align,
+            va="center",
+            zorder=5,
+        )
+
+    def tag(self, center: Point, width: float, text: str, *, strong: bool) -> None:
+        """Draw a sign: white letters on dark if strong, a plain frame if not."""
+        box = Box("tag", *center, width, 17)
+        look = Look(MUTED_EDGE, WHITE, MUTED_TEXT, width=1)
+        if strong:
+            look = Look(INK, INK, WHITE, width=1, weight="bold")
+        self._rectangle(box, look, rounding=8.5, zorder=4)
+        self._write(box, text, "", look)
+
+    def _write(self, box: Box, text: str, note: str, look: Look) -> None:
+        shift = 6 if note else 0
+        for line, y, size, weight in (
+            (text, box.y + shift, LETTERS, look.weight),
+            (note, box.y - shift, SMALL, "normal"),
+        ):
+            if line:
+                where = (box.x, y)
+                self.label(
+                    where, line, look.text, size=size, weight=weight, align="center"
+                )
+
+    def _rectangle(
+        self, box: Box, look: Look, *, rounding: float, zorder: float
+    ) -> None:
+        corner = (box.x - box.width / 2, box.y - box.height / 2)
+        style = f"round,pad=0,rounding_size={rounding}"
+        if look.halo:
+            grown = f"round,pad=4,rounding_size={rounding + 4}"
+            halo = FancyBboxPatch(corner, box.width, box.height, boxstyle=grown)
+            halo.set(facecolor=HALO, edgecolor="none", zorder=zorder - 0.8)
+            self.axes.add_patch(halo)
+        patch = FancyBboxPatch(corner, box.width, box.height, boxstyle=style)
+        patch.set(facecolor=look.fill, edgecolor=look.edge, zorder=zorder)
+        patch.set(linewidth=look.width, linestyle=look.line)
+        self.axes.add_patch(patch)
+
+    def _circle(
+        self, center: Point, radius: float, look: Look, *, zorder: float
+    ) -> None:
+        circle = Circle(center, radius, facecolor=look.fill, edgecolor=look.edge)
+        circle.set(linewidth=look.width, zorder=zorder)
+        self.axes.add_patch(circle)
+
+    def _stroke(
+        self, points: Sequence[Point], color: str, width: float, *, zorder: float
+    ) -> None:
+        line = PathPatch(Outline(points), facecolor="none", edgecolor=color)
+        line.set(linewidth=width, zorder=zorder, joinstyle="round", capstyle="butt")
+        self.axes.add_patch(line)
+
+
+def stack(bottom: float, heights: Sequence[float], gap: float) -> list[float]:
+    """Return the middles of parts that stand on each other with equal gaps."""
+    middles = []
+    for height in heights:
+        middles.append(bottom + height / 2)
+        bottom += height + gap
+    return middles
+
+
+# 4.1: the stages of building an LLM, a grid of three columns and four rows.
+
+COLUMNS = (100.0, 300.0, 500.0)
+ROWS = (228.0, 166.0, 104.0, 42.0)
+CELL = (150.0, 36.0)
+
+
+def stages_of_building_an_llm() -> Figure:
+    """Draw the three stages; the step that this course takes is lit."""
+    page = Page(600, 304, lit={"LLM architecture"})
+    titles = ("1  Build the LLM", "2  Pretrain it", "3  Fine-tune it")
+    for x, title in zip(COLUMNS, titles, strict=True):
+        page.panel(title, (x, 152), (174, 280), title)
+    untrained = draw_stage(
+        page,
+        COLUMNS[0],
+        ("Data preparation", "tokenization and sampling"),
+        ("Attention mechanism", "tokens look at earlier ones"),
+        ("LLM architecture", "a GPT model from scratch"),
+        result=("Untrained model", "speaks nonsense"),
+    )
+    foundation = draw_stage(
+        page,
+        COLUMNS[1],
+        ("Training loop", "predict the next token"),
+        ("Model evaluation", "loss on unseen text"),
+        ("Or ready-made weights", "loaded instead of trained"),
+        result=("Foundation model", "or base model"),
+    )
+    draw_fine_tuning(page)
+    draw_ways(page, untrained, COLUMNS[1], ROWS[0])
+    draw_ways(page, foundation, COLUMNS[2], ROWS[0], ROWS[2])
+    draw_signs(page)
+    return page.figure
+
+
+def draw_stage(
+    page: Page, x: float, *steps: tuple[str, str], result: tuple[str, str]
+) -> Box:
+    """Draw a stage's steps downwards and, last, what they give."""
+    boxes = [
+        page.box(text, (x, y), CELL, text, note=note)
+        for y, (text, note) in zip(ROWS[:3], steps, strict=True)
+    ]
+    boxes.append(page.data(result[0], (x, ROWS[3]), CELL, *result))
+    for upper, lower in pairwise(boxes):
+        page.arrow([upper.bottom, lower.top], [upper.name, lower.name])
+    return boxes[-1]
+
+
+def draw_fine_tuning(page: Page) -> None:
+    """Draw two ways to fine-tune the foundation model, and what each gives."""
+    x = COLUMNS[2]
+    labels = ("Fine-tune on labelled text", "a class for each text")
+    answers = ("Fine-tune on instructions", "with their answers")
+    for row, (text, note), result in (
+        (0, labels, ("Classifier", "spam or not")),
+        (2, answers, ("Personal assistant", "a chat model")),
+    ):
+        upper = page.box(text, (x, ROWS[row]), CELL, text, note=note)
+        lower = page.data(result[0], (x, ROWS[row + 1]), CELL, *result)
+        page.arrow([upper.bottom, lower.top], [upper.name, lower.name])
+
+
+def draw_ways(page: Page, model: Box, column: float, *rows: float) -> None:
+    """Draw how a stage's model goes into the next stage, first into its top row."""
+    edge = column - CELL[0] / 2
+    lane = (model.right[0] + edge) / 2
+    start = [model.right, (lane, model.y)]
+    for y in rows:
+        page.arrow([*start, (lane, y), (edge, y)], [model.name])
+        start = []  # the others branch off
+    for y in rows[1:]:
+        page.dot((lane, y), [model.name], "other")
+
+
+def draw_signs(page: Page) -> None:
+    """Say what comes before this course, and what after it."""
+    x = COLUMNS[0] + 45
+    for row, text in ((0, "before"), (1, "before"), (2, "this course")):
+        strong = text == "this course"
+        page.tag((x, ROWS[row] + 24), 72 if strong else 46, text, strong=strong)
+    page.tag((COLUMNS[1] + 56, 277), 40, "next", strong=False)
+    page.tag((COLUMNS[2] + 56, 277), 40, "later", strong=False)
+
+
+# 4.1 to 4.7: the model, seen from above, and one of its blocks.
+
+FLOW = 202.0  # where the stream goes up through the model
+BLOCK_FLOW = 434.0  # and through the block
+LAYER = (154.0, 22.0)
+BLOCK_LAYER = (166.0, 22.0)
+SIDE = 72.0  # middle of what stands left of the stream
+STREAM = "4 \N{MULTIPLICATION SIGN} 768"
+SCORES = "4 \N{MULTIPLICATION SIGN} 50,257"
+
+OUTLINE = {
+    "text",
+    "ids",
+    "positions",
+    "token embedding",
+    "position embedding",
+    "sum",
+    "dropout",
+    "output",
+    "logits",
+}
+BLOCK = {
+    "blocks",
+    "block",
+    "norm 1",
+    "attention",
+    "dropout 1",
+    "shortcut 1",
+    "norm 2",
+    "feed forward",
+    "dropout 2",
+    "shortcut 2",
+}
+LIT = {
+    "4.1 LLM architecture": OUTLINE,
+    "4.2 Layer normalization": {"norm 1", "norm 2", "final norm"},
+    "4.3 Feed-forward network with GELU": {"feed forward"},
+    "4.4 Shortcut connections": {"shortcut 1", "shortcut 2"},
+    "4.5 Transformer block": BLOCK,
+    "4.6 The whole GPT model": OUTLINE | BLOCK | {"final norm"},
+    "4.7 Text generation": {"text", "logits", "next token"},
+}
+
+
+def gpt_model() -> Figure:
+    """Draw the whole model with the shapes of what flows through GPT-2 small."""
+    page = Page(600, 470)
+    stem = draw_model(page, gap=24)
+    draw_shapes(page, stem)
+    return page.figure
+
+
+def you_are_here(title: str) -> Figure:
+    """Draw the whole model with one section's part lit."""
+    first, last = title.startswith("4.1"), title.startswith("4.7")
+    hollow = ("blocks", "final norm") if first else ()
+    page = Page(600, 426, LIT[title], hollow)
+    sign = f"You are here: {title}"
+    width = 24 + 5.7 * len(sign)
+    page.tag((14 + width / 2, 407), width, sign, strong=True)
+    stem = draw_model(page, gap=15)
+    for name in hollow:
+        x, y = stem[name].left
+        page.label((x - 8, y), "placeholder", align="right")
+    if last:
+        draw_loop(page, stem["text"], stem["logits"])
+    return page.figure
+
+
+def draw_model(page: Page, gap: float) -> dict[str, Box]:
+    """Draw the model and, beside it, a look into one of its blocks."""
+    stem = draw_stem(page, gap)
+    bottom, top = stem["text"].bottom[1] + 14, stem["logits"].top[1] - 12
+    block = draw_block(page, bottom, top)
+    draw_zoom(page, stem["blocks"], block)
+    return {**stem, "block": block}
+
+
+def draw_stem(page: Page, gap: float) -> dict[str, Box]:
+    """Draw the stream from the text up to the logits."""
+    heights = (22, 34, 34, 2 * RADIUS, 22, 44, 22, 22, 34)
+    at = [(FLOW, y) for y in stack(14, heights, gap)]
+    two_lines = (LAYER[0], 34)
+    stream = [
+        page.data("text", at[0], LAYER, "\u201cEvery effort moves you\u201d"),
+        page.data("ids", at[1], two_lines, "Token ids", "6109 3626 6100 345"),
+        page.box("token embedding", at[2], two_lines, "Token embedding", "embedding"),
+        page.plus("sum", at[3], "embedding"),
+        page.box("dropout", at[4], LAYER, "Dropout"),
+        draw_cards(page, at[5]),
+        page.box("final norm", at[6], LAYER, "Final LayerNorm", "normalization"),
+        page.box("output", at[7], LAYER, "Linear output layer"),
+        page.data("logits", at[8], two_lines, "Logits", "a row of scores per token"),
+    ]
+    page.connect(*stream)
+    draw_positions(page, stream[1], stream[2], stream[3])
+    return {box.name: box for box in stream}
+
+
+def draw_positions(page: Page, ids: Box, embedding: Box, total: Box) -> None:
+    """Draw the positions' own embedding, which joins the stream at the sum."""
+    size = (84, 34)
+    positions = page.data("positions", (SIDE, ids.y), size, "Positions", "0 1 2 3")
+    text = "Position\nembedding"
+    layer = page.box("position embedding", (SIDE, embedding.y), size, text, "embedding")
+    page.connect(positions, layer)
+    page.arrow([layer.top, (SIDE, total.y), total.left], [layer.name, total.name])
+
+
+def draw_cards(page: Page, center: Point) -> Box:
+    """Draw the transformer blocks as a pile of cards."""
+    x, y = center
+    size = (LAYER[0], 36)
+    for shift in (8, 4):
+        page.box("blocks", (x + shift, y - 4 + shift), size, "")
+    note = "\N{MULTIPLICATION SIGN} 12, one after another"
+    page.box("blocks", (x, y - 4), size, "Transformer block", note=note)
+    return Box("blocks", x, y, LAYER[0], 44)
+
+
+def draw_block(page: Page, bottom: float, top: float) -> Box:
+    """Draw one transformer block: attention, then feed-forward."""
+    middle = (bottom + top) / 2
+    block = page.panel("block", (451, middle), (272, top - bottom), "Transformer block")
+    height = (top - bottom - 34) / 2  # the rest is for the panel's name
+    start = (BLOCK_FLOW, bottom - 14)
+    lower = draw_sublayer(page, start, (bottom, height), 1, "attention")
+    upper = draw_sublayer(page, lower.top, (bottom + height, height), 2, "feed forward")
+    page.arrow([upper.top, (BLOCK_FLOW, top + 12)], ["block"])
+    return block
+
+
+def draw_sublayer(
+    page: Page, start: Point, span: tuple[float, float], number: int, layer: str
+) -> Box:
+    """Draw normalization, a layer, dropout, and the shortcut around the three."""
+    bottom, height = span
+    gap = (height - 24 - 3 * 22 - 2 * RADIUS) / 3
+    heights = (22, 22, 22, 2 * RADIUS)
+    at = [(BLOCK_FLOW, y) for y in stack(bottom + 24, heights, gap)]
+    text, component = {
+        "attention": ("Masked multi-head attention", "attention"),
+        "feed forward": ("Feed-forward network", "feed_forward"),
+    }[layer]
+    name, norm_text = f"norm {number}", f"LayerNorm {number}"
+    norm = page.box(name, at[0], BLOCK_LAYER, norm_text, "normalization")
+    inner = page.box(layer, at[1], BLOCK_LAYER, text, component)
+    dropout = page.box(f"dropout {number}", at[2], BLOCK_LAYER, "Dropout")
+    total = page.plus(f"shortcut {number}", at[3], "shortcut")
+    page.arrow([start, norm.bottom], ["block"])
+    page.connect(norm, inner, dropout, total)
+    draw_shortcut(page, (BLOCK_FLOW, bottom + 10), total)
+    return total
+
+
+def draw_shortcut(page: Page, branch: Point, total: Box) -> None:
+    """Draw the way from a branch of the stream around to the sum."""
+    lane = BLOCK_FLOW + BLOCK_LAYER[0] / 2 + 14
+    way = [branch, (lane, branch[1]), (lane, total.y), total.right]
+    page.arrow(way, [total.name], "shortcut")
+    page.dot(branch, [total.name], "shortcut")
+    look = page.look([total.name], "shortcut")
+    middle = (lane + 8, (branch[1] + total.y) / 2)
+    page.label(middle, "shortcut", look.text, weight=look.weight)
+
+
+def draw_zoom(page: Page, cards: Box, block: Box) -> None:
+    """Draw the thin lines that say: this panel is one of those cards."""
+    x, edge = cards.right[0] + 8, block.left[0]
+    above = [(x, cards.top[1]), (edge, block.top[1] - 8)]
+    below = [(x, cards.bottom[1] + 8), (edge, block.bottom[1] + 8)]
+    page.wedge([*above, *reversed(below)])
+
+
+def draw_shapes(page: Page, boxes: dict[str, Box]) -> None:
+    """Write beside the stream what flows through it, and explain the numbers."""
+    shapes = ["tokenizer", "4 ids", *5 * [STREAM], SCORES]
+    for (lower, upper), shape in zip(pairwise(boxes.values()), shapes, strict=False):
+        page.label((FLOW + 8, (lower.top[1] + upper.bottom[1]) / 2), shape)
+    for y in (boxes["block"].bottom[1] - 7, boxes["block"].top[1] + 8):
+        page.label((BLOCK_FLOW + 8, y), STREAM)
+    draw_key(page, boxes["logits"].y + 8)
+
+
+def draw_key(page: Page, y: float) -> None:
+    """Write what the numbers in the shapes count."""
+    x = SIDE - 16
+    page.label((x - 36, y), "GPT-2 small", weight="bold")
+    for number, word in (
+        ("4", "tokens"),
+        ("768", "features"),
+        ("50,257", "vocabulary"),
+    ):
+        y -= 14
+        page.label((x, y), number, align="right")
+        page.label((x + 5, y), word)
+
+
+def draw_loop(page: Page, text: Box, logits: Box) -> None:
+    """Draw how the next token joins the text, and the model runs once more."""
+    center, size = (SIDE - 6, logits.y), (76, 34)
+    token = page.data("next token", center, size, "Next token", "\u201cforward\u201d")
+    page.arrow([logits.left, token.right], [logits.name, token.name])
+    lane = 18.0
+    way = [token.left, (lane, token.y), (lane, text.y), text.left]
+    page.arrow(way, [token.name, text.name])
+    middle = (lane + 12, (token.y + text.y) / 2 + 40)
+    page.label(middle, "joins the text,\nthen the model\nruns again")
+
+
+PICTURES: dict[str, Callable[[], Figure]] = {
+    "4.1_stages_of_building_an_llm.svg": stages_of_building_an_llm,
+    "4.1_gpt_model.svg": gpt_model,
+    **{f"{title[:3]}_you_are_here.svg": partial(you_are_here, title) for title in LIT},
+}
+
+
+# From figures to files.
+
+
+def to_svg(picture: Callable[[], Figure]) -> bytes:
+    """Return a picture's SVG, the same bytes whenever and wherever it is drawn."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # nothing from the user's own settings
+        matplotlib.rc("font", family="DejaVu Sans")  # comes with matplotlib
+        matplotlib.rc("svg", fonttype="path", hashsalt="gpt_from_scratch")
+        drawn = io.StringIO()
+        picture().savefig(drawn, format="svg", metadata=NO_METADATA)
+    lines = drawn.getvalue().splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines).encode()
+
+
+def draw_all(folder: Path) -> list[Path]:
+    """Write every picture into the folder and return the files."""
+    files = []
+    for name, picture in PICTURES.items():
+        path = folder / name
+        path.write_bytes(to_svg(picture))
+        files.append(path)
+    return files
+
+
+def check(folder: Path) -> list[str]:
+    """Return one line for each file that is not as this script draws it."""
+    stored = {path.name: path.read_bytes() for path in folder.glob("*.svg")}
+    problems = [f"{name}: surplus" for name in sorted(stored.keys() - PICTURES.keys())]
+    for name, picture in PICTURES.items():
+        if name not in stored:
+            problems.append(f"{name}: missing")
+        elif stored[name] != to_svg(picture):
+            problems.append(f"{name}: differs")
+    return problems
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the pictures, or compare them; return the exit status."""
+    parser = argparse.ArgumentParser(description="Draw the course's pictures.")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; name files that differ"
+    )
+    folder = Path(__file__).parent
+    if not parser.parse_args(arguments).check:
+        draw_all(folder)
+        return 0
+    problems = check(folder)
+    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

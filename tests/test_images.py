@@ -1,0 +1,232 @@
+"""The pictures: drawn again they are the same, and each is legible and used."""
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+from itertools import combinations
+from pathlib import Path
+from urllib.parse import unquote
+
+import matplotlib
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+
+from gpt_from_scratch.plots import COLORS
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "images"
+
+
+def load_generate():
+    """Import ``images/generate.py``, which belongs to no package."""
+    path = IMAGES / "generate.py"
+    spec = importlib.util.spec_from_file_location("images_generate", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATE = load_generate()
+NAMES = sorted(GENERATE.PICTURES)
+every_picture = pytest.mark.parametrize("name", NAMES)
+
+
+def luminance(color):
+    """Return the relative luminance that WCAG 2 defines, from 0 to 1."""
+    parts = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in to_rgb(color)
+    ]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(one, other):
+    """Return the contrast of two colours that WCAG 2 defines, from 1 to 21."""
+    light, dark = sorted([luminance(one), luminance(other)], reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def pinned_matplotlib():
+    """Return the version of matplotlib that ``requirements.txt`` pins."""
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    return re.search(r"^matplotlib==([\w.]+)", pins, re.MULTILINE)[1]
+
+
+def image_references():
+    """Return (page, target) of each local image in the notebooks and the README."""
+    pages = [(ROOT / "README.md", (ROOT / "README.md").read_text(encoding="utf-8"))]
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
+        pages.append((path, "\n".join(texts)))
+    pattern = re.compile(
+        r"!\[.*?\]\(\s*<?([^)\s>]+)|<img[^>]*\ssrc=[\"']([^\"']+)", re.S
+    )
+    return [
+        (path, unquote(match[1] or match[2]))
+        for path, text in pages
+        for match in pattern.finditer(text)
+        if "://" not in (match[1] or match[2])
+    ]
+
+
+def drawn(name):
+    """Return a picture's axes and a renderer that measures its texts finely."""
+    figure = GENERATE.PICTURES[name]()
+    figure.set_dpi(288)
+    return figure.axes[0], FigureCanvasAgg(figure).get_renderer()
+
+
+def surface(axes, text):
+    """Return the topmost filled patch that holds a text's middle."""
+    middle = axes.transData.transform(text.get_position())
+    if text.get_ha() != "center":
+        box = text.get_window_extent()
+        middle = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+    patches = sorted(axes.patches, key=lambda patch: patch.get_zorder())
+    holding = [
+        patch
+        for patch in patches
+        if patch.get_facecolor()[3] > 0
+        and patch.get_transform()
+        .transform_path(patch.get_path())
+        .contains_point(middle)
+    ]
+    return holding[-1]
+
+
+@every_picture
+def test_stored_picture_is_what_the_script_draws(name):
+    """The bytes hold for one version of matplotlib: the pinned one."""
+    installed = importlib.metadata.version("matplotlib")
+    if installed != pinned_matplotlib():
+        pytest.skip(f"matplotlib {installed} is not the pinned {pinned_matplotlib()}")
+    assert (IMAGES / name).read_bytes() == GENERATE.to_svg(GENERATE.PICTURES[name])
+
+
+@every_picture
+def test_drawing_twice_gives_equal_bytes(name):
+    """Not even the user's own matplotlib settings change them."""
+    first = GENERATE.to_svg(GENERATE.PICTURES[name])
+    with matplotlib.rc_context({"lines.linewidth": 7, "font.size": 30}):
+        assert GENERATE.to_svg(GENERATE.PICTURES[name]) == first
+
+
+def test_folder_holds_the_script_and_its_pictures_only():
+    """A picture that nothing draws, or a stray file, is named."""
+    files = {path.name for path in IMAGES.iterdir()} - {"__pycache__"}
+    assert files == {"generate.py", *NAMES}
+
+
+@pytest.fixture
+def three_pictures(monkeypatch):
+    """Let the script know three pictures only, which saves time."""
+    few = {name: GENERATE.PICTURES[name] for name in NAMES[:3]}
+    monkeypatch.setattr(GENERATE, "PICTURES", few)
+    return list(few)
+
+
+def test_draw_all_writes_every_picture(three_pictures, tmp_path):
+    """What it has written passes its own check."""
+    files = GENERATE.draw_all(tmp_path)
+    assert files == [tmp_path / name for name in three_pictures]
+    assert GENERATE.check(tmp_path) == []
+
+
+def test_check_names_each_wrong_file(three_pictures, tmp_path):
+    """One picture changed, one lost, one too many."""
+    changed, lost, _ = GENERATE.draw_all(tmp_path)
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    lost.unlink()
+    (tmp_path / "9.9_nobody.svg").write_text("<svg/>", encoding="utf-8")
+    assert GENERATE.check(tmp_path) == [
+        "9.9_nobody.svg: surplus",
+        f"{changed.name}: differs",
+        f"{lost.name}: missing",
+    ]
+
+
+@pytest.mark.parametrize("problems", [[], ["a.svg: differs", "b.svg: missing"]])
+def test_option_check_reports_and_fails(problems, monkeypatch, capsys):
+    """``--check`` names the files and ends with 1; it writes nothing."""
+    monkeypatch.setattr(GENERATE, "check", lambda folder: problems)
+    monkeypatch.setattr(GENERATE, "draw_all", lambda folder: pytest.fail("wrote"))
+    assert GENERATE.main(["--check"]) == bool(problems)
+    assert capsys.readouterr().err.splitlines() == problems
+
+
+def test_every_reference_to_an_image_resolves():
+    """A broken image shows its alternative text only, and nobody notices."""
+    broken = [
+        (page.name, target)
+        for page, target in image_references()
+        if not (page.parent / target).is_file()
+    ]
+    assert broken == []
+
+
+def test_every_picture_is_used():
+    """Once a section has its notebook, its pictures are shown."""
+    used = {Path(target).name for _, target in image_references()}
+    sections = {path.name[:4] for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert [name for name in NAMES if name[:4] in sections and name not in used] == []
+
+
+@every_picture
+def test_file_is_small_and_well_formed(name):
+    """A picture of 150 kB would hold something that is no drawing."""
+    content = (IMAGES / name).read_bytes()
+    assert len(content) <= 150_000
+    assert ET.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+@pytest.mark.parametrize("component", COLORS)
+def test_component_colors_are_legible_on_white(component):
+    """Letters may wear a component's colour."""
+    assert contrast(COLORS[component], "white") >= 4.5
+
+
+def test_contrast_by_hand():
+    """Black on white is 21; #767676 is the lightest grey with 4.5 on white."""
+    assert contrast("black", "white") == pytest.approx(21)
+    assert contrast("#767676", "white") >= 4.5 > contrast("#777777", "white")
+
+
+@every_picture
+def test_letters_are_large_and_dark_enough(name):
+    """At least 9 points, at least 4.5:1 against what they stand on."""
+    axes, _ = drawn(name)
+    for text in axes.texts:
+        assert text.get_fontsize() >= 9, text
+        fill = surface(axes, text).get_facecolor()
+        assert contrast(text.get_color(), fill) >= 4.5, text
+
+
+@every_picture
+def test_lines_are_dark_enough(name):
+    """Edges at least 3:1 against their fill, lines against white; not the halo."""
+    axes, _ = drawn(name)
+    for patch in axes.patches:
+        edge, fill = patch.get_edgecolor(), patch.get_facecolor()
+        if edge[3] == 0 or edge[:3] == to_rgb(GENERATE.HALO):
+            continue
+        beside = "white" if fill[3] == 0 or fill == edge else fill
+        assert contrast(edge, beside) >= 3, patch
+
+
+@every_picture
+def test_letters_stay_in_their_boxes_and_apart(name):
+    """No text leaves the shape that it stands on, and no two texts touch."""
+    axes, renderer = drawn(name)
+    extents = [(text, text.get_window_extent(renderer)) for text in axes.texts]
+    for text, extent in extents:
+        holder = surface(axes, text).get_window_extent(renderer)
+        assert holder.x0 < extent.x0 < extent.x1 < holder.x1, text
+        assert holder.y0 < extent.y0 < extent.y1 < holder.y1, text
+    for (one, extent), (other, neighbour) in combinations(extents, 2):
+        assert not extent.overlaps(neighbour), (one, other)
