@@ -11,9 +11,9 @@ from gpt_from_scratch.llm_architecture import require_int
 class MultiHeadAttention(nn.Module):
     """Let each token gather features from itself and from the tokens before it.
 
-    Each of the heads does so with its own share of the features. No mask is stored:
-    PyTorch's fused attention skips the future by itself, and never holds all scores
-    at once where it has a kernel for the device.
+    Each of the heads does so with its own share of the queries, keys and values. No
+    mask is stored: PyTorch's fused attention skips the future by itself, and never
+    holds all scores at once where it has a kernel for the device.
 
     Source: chapter 3; Vaswani et al. (2017), https://arxiv.org/abs/1706.03762,
     section 3.2; ``torch.nn.functional.scaled_dot_product_attention``.

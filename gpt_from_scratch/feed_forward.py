@@ -15,7 +15,8 @@ class GELU(nn.Module):
     exact ``x * Phi(x)`` by at most 0.000473, near ``|x| = 2.70``.
 
     Source: section 4.3; Hendrycks and Gimpel (2016), https://arxiv.org/abs/1606.08415.
-    Equal to ``torch.nn.GELU(approximate="tanh")``, written out.
+    Equal to ``torch.nn.GELU(approximate="tanh")``, written out; in float16 only
+    while ``|x|`` stays below 256, or the gradient overflows.
 
     Shape:
         Input: any. Output: the same.

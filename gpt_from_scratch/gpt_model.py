@@ -72,8 +72,11 @@ class GPTModel(nn.Module):
 
         The output layer's own matrix is dropped. The two stay tied when the model is
         moved, copied or saved. Loading a state dict keeps a tied model tied, and ties
-        a model if the state dict comes from a tied one; the output layer's matrix may
-        be missing there, but must not differ (``ValueError``).
+        a model if the state dict comes from a tied one; ``out_head.weight`` may be
+        missing there, but must not differ from ``tok_emb.weight`` (``ValueError``).
+
+        Tie or load before you make the optimizer: one that was made earlier still
+        holds the matrix that was dropped.
         """
         self.out_head.weight = self.tok_emb.weight
 
@@ -101,15 +104,21 @@ def _before_loading(
     if head is None:
         if model.is_tied:
             state_dict[f"{prefix}out_head.weight"] = embedding
-    elif embedding.is_meta or head.is_meta:
-        return  # no values to compare
+    elif not (_has_values(embedding) and _has_values(head)):
+        return
     elif embedding.is_set_to(head):
-        model._tie_after_loading = True
+        fits = embedding.shape == model.tok_emb.weight.shape
+        model._tie_after_loading = model.is_tied or fits
     elif model.is_tied and not torch.equal(embedding, head):
         raise ValueError(
             "the model is tied, but the state dict holds different matrices as "
             "tok_emb.weight and out_head.weight; load it into a model that is not tied"
         )
+
+
+def _has_values(value: object) -> bool:
+    """Tell a tensor whose values can be compared from a sharded, fake or meta one."""
+    return type(value) in (Tensor, nn.Parameter) and not value.is_meta  # type: ignore[attr-defined]
 
 
 def _after_loading(model: GPTModel, _: object) -> None:

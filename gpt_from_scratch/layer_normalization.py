@@ -10,7 +10,8 @@ class LayerNorm(nn.Module):
     """Give every token's features mean 0 and variance 1, then scale and shift them.
 
     Source: section 4.2; Ba et al. (2016), https://arxiv.org/abs/1607.06450.
-    Equal to ``torch.nn.LayerNorm(emb_dim)``, written out so that each step shows.
+    Equal to ``torch.nn.LayerNorm(emb_dim)``, written out so that each step shows; in
+    float16 only while the variance stays below 65,504, the type's largest number.
 
     Args:
         emb_dim: Number of features per token; at least 1.

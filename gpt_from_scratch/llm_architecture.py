@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class GPTConfig(TypedDict):
-    """The seven numbers that fix a GPT model's architecture.
+    """The seven settings that fix a GPT model's architecture.
 
     Source: section 4.1; Radford et al. (2019), "Language Models are Unsupervised
     Multitask Learners".
@@ -125,7 +125,8 @@ def validate_token_ids(
     Args:
         ids: The token ids.
         vocab_size: If given, each id must be in ``[0, vocab_size)``. Left to PyTorch
-            under ``torch.compile``, where a look at the values would break the graph.
+            where a look at the values is not possible: under ``torch.compile``,
+            ``torch.export`` and ``torch.vmap``, and on the meta device.
         context_length: If given, the largest number of tokens allowed.
 
     Shape:
@@ -143,8 +144,8 @@ def validate_token_ids(
         )
     if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(
-            f"token ids must be integers (torch.int64), got {ids.dtype}; a token id "
-            f"is a row number of the embedding: convert with ids.long()"
+            f"token ids must be torch.int64 or torch.int32, got {ids.dtype}; a token "
+            f"id is a row number of the embedding: convert with ids.long()"
         )
     if ids.ndim != 2:
         hint = "; add the batch dimension: ids.unsqueeze(0)" if ids.ndim == 1 else ""
@@ -155,7 +156,7 @@ def validate_token_ids(
     if num_tokens == 0:
         raise ValueError(
             f"token ids hold no token: shape {tuple(ids.shape)}; give at least one, "
-            f"such as the end-of-text token's id 50256"
+            f"such as GPT-2's end-of-text token, 50256"
         )
     if context_length is not None and num_tokens > context_length:
         raise ValueError(
@@ -166,7 +167,10 @@ def validate_token_ids(
         return
     if ids.numel() == 0:
         return
-    lowest, highest = (int(bound) for bound in ids.aminmax())
+    try:
+        lowest, highest = torch.stack(ids.aminmax()).tolist()
+    except RuntimeError:  # torch.vmap and the like
+        return
     if lowest < 0 or highest >= vocab_size:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(

@@ -152,7 +152,8 @@ def flops_per_token(cfg: GPTConfig, num_tokens: int | None = None) -> int:
     Args:
         cfg: The model's configuration.
         num_tokens: How many tokens this one looks at, itself included: from 1 to
-            ``context_length``, which is taken if it is not given.
+            ``context_length``, which is taken if it is not given. On average over a
+            text of n tokens it is (n + 1) / 2.
 
     Returns:
         The number of floating-point operations.

@@ -85,7 +85,7 @@ def plot_embeddings(
 
     Raises:
         ValueError: If the shapes differ or are not ``(T, emb_dim)``, or the number of
-            tokens is not ``T``, or ``num_features`` less than 1.
+            tokens is not ``T`` or 0, or ``num_features`` less than 1.
         TypeError: If ``num_features`` is not an integer.
     """
     require_int("num_features", num_features, at_least=1)
@@ -101,11 +101,13 @@ def plot_embeddings(
         raise ValueError(
             f"{len(tokens)} tokens for {len(token_embeddings)} rows of embeddings"
         )
+    if not tokens:
+        raise ValueError("needs at least one token")
     labels = [repr(token) for token in tokens]
     panels = [
         ("Token embeddings: what", token_embeddings, labels),
         ("+ position embeddings: where", position_embeddings, range(len(tokens))),
-        ("= input of the first block", token_embeddings + position_embeddings, labels),
+        ("= their sum", token_embeddings + position_embeddings, labels),
     ]
     figure = CourseFigure(
         f"Three heat maps of {len(tokens)} rows, one above the other: the token "

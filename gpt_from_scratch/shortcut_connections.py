@@ -57,8 +57,9 @@ def gradient_magnitudes(
 ) -> dict[str, float]:
     """Measure how strongly each weight would be pulled by one training step.
 
-    The loss is the mean squared error. The model and its gradients are left as they
-    were.
+    The loss is the mean squared error. The parameters and the gradients that they
+    hold are left as they were. Not to be called in ``torch.inference_mode()``, which
+    forbids gradients.
 
     Source: section 4.4.
 

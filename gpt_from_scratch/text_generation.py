@@ -37,7 +37,8 @@ def generate_text_simple(
     Raises:
         TypeError: If ``idx`` is not a tensor of integers, or a number not an integer.
         ValueError: If ``idx`` is not of shape ``(B, T)`` or holds no token,
-            ``max_new_tokens`` is negative, or ``context_size`` less than 1.
+            ``max_new_tokens`` is negative, or ``context_size`` less than 1. And what
+            the model itself raises.
     """
     validate_token_ids(idx)
     require_int("max_new_tokens", max_new_tokens, at_least=0)

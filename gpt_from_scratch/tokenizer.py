@@ -112,7 +112,9 @@ def token_ids_to_text(token_ids: Tensor, tokenizer: "Encoding") -> str:
     if not isinstance(token_ids, Tensor):
         raise TypeError(f"token_ids must be a tensor, got {type(token_ids).__name__}")
     if token_ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"token_ids must be integers, got {token_ids.dtype}")
+        raise TypeError(
+            f"token_ids must be torch.int64 or torch.int32, got {token_ids.dtype}"
+        )
     if token_ids.ndim == 2 and token_ids.shape[0] == 1:
         token_ids = token_ids[0]  # (T,)
     if token_ids.ndim != 1:

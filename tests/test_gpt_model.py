@@ -480,3 +480,28 @@ def test_copy_loads_into_itself(tied, model):
     duplicate = copy.deepcopy(model)
     duplicate.load_state_dict(tied.state_dict())
     assert (duplicate.is_tied, model.is_tied) == (True, False)
+
+
+def test_failed_load_ties_nothing(model, small_config):
+    """A tied state dict of another size must not cost the model its own matrix."""
+    other = GPTModel({**small_config, "vocab_size": 60}).double()
+    other.tie_weights()
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        model.load_state_dict(other.state_dict())
+    assert not model.is_tied
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_gradients_of_each_sample(model):
+    """``torch.vmap`` does not let the ids be looked at, and needs no look."""
+    parameters = dict(model.named_parameters())
+
+    def loss(values, ids):
+        logits = torch.func.functional_call(model, values, (ids.unsqueeze(0),))
+        return logits.square().mean()
+
+    each = torch.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, IDS)
+    for row, ids in enumerate(IDS):
+        alone = torch.func.grad(loss)(parameters, ids)
+        for name, gradient in alone.items():
+            torch.testing.assert_close(each[name][row], gradient)

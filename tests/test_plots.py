@@ -56,7 +56,7 @@ def test_embeddings_labels(embeddings):
     assert [ax.get_title(loc="left") for ax in (upper, middle, lower)] == [
         "Token embeddings: what",
         "+ position embeddings: where",
-        "= input of the first block",
+        "= their sum",
     ]
 
 
@@ -64,6 +64,11 @@ def test_embeddings_labels(embeddings):
 def test_embeddings_of_different_shapes(embeddings, shape):
     with pytest.raises(ValueError, match=r"must have one shape \(tokens, features\)"):
         plots.plot_embeddings(embeddings[0], torch.zeros(shape), TOKENS)
+
+
+def test_embeddings_of_no_token():
+    with pytest.raises(ValueError, match="needs at least one token"):
+        plots.plot_embeddings(torch.zeros(0, 4), torch.zeros(0, 4), [])
 
 
 def test_embeddings_with_too_few_tokens(embeddings):

@@ -152,7 +152,11 @@ def test_published_continuation(model_124m):
     ("idx", "error", "message"),
     [
         ([[1]], TypeError, "^token ids must be a tensor, got list"),
-        (torch.tensor([[1.0]]), TypeError, r"integers \(torch\.int64\), got .*float32"),
+        (
+            torch.tensor([[1.0]]),
+            TypeError,
+            r"must be torch\.int64 or torch\.int32, got .*float32",
+        ),
         (torch.tensor([1, 2]), ValueError, r"got \(2,\); add the batch dimension"),
         (torch.ones(1, 1, 1).long(), ValueError, r"tokens\), got \(1, 1, 1\)$"),
         (torch.ones(1, 0).long(), ValueError, r"hold no token: shape \(1, 0\); give"),

@@ -119,8 +119,16 @@ def test_text_is_a_string(tokenizer, text):
     [
         ([1, 2], TypeError, "^token_ids must be a tensor, got list$"),
         ("text", TypeError, "^token_ids must be a tensor, got str$"),
-        (torch.ones(2), TypeError, r"^token_ids must be integers, got torch\.float32$"),
-        (torch.tensor([True]), TypeError, r"must be integers, got torch\.bool$"),
+        (
+            torch.ones(2),
+            TypeError,
+            r"^token_ids must be torch\.int64 or torch\.int32, got torch\.float32$",
+        ),
+        (
+            torch.tensor([True]),
+            TypeError,
+            r"must be torch\.int64 or torch\.int32, got torch\.bool$",
+        ),
         (
             torch.ones(2, 3).long(),
             ValueError,
