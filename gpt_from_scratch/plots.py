@@ -8,7 +8,7 @@ import base64
 import io
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,9 @@ from torch import Tensor
 # cell's output. Errors still show.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
-from matplotlib.figure import Figure  # noqa: E402  after the line above
+from matplotlib.axes import Axes  # noqa: E402  after the line above
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import LogLocator  # noqa: E402
 
 from gpt_from_scratch.display import rounded  # noqa: E402
 from gpt_from_scratch.llm_architecture import require_int  # noqa: E402
@@ -183,4 +185,293 @@ def plot_logits(logits: Tensor, num_bins: int = 120) -> CourseFigure:
     ax.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
     figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
     ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+# 4.3: activations, their slopes and errors, and what a network can fit with them.
+
+
+def _require_curves(x: Tensor, curves: Mapping[str, Tensor]) -> None:
+    """Refuse curves that cannot be drawn over ``x``."""
+    if x.ndim != 1 or len(x) < 2 or not bool((x[1:] > x[:-1]).all()):
+        raise ValueError(
+            f"x must be two or more rising numbers, of shape (points,), got a tensor "
+            f"of shape {tuple(x.shape)} that is not"
+        )
+    if not curves:
+        raise ValueError("needs one curve at least, got none")
+    for name, curve in curves.items():
+        if curve.shape != x.shape or not bool(curve.isfinite().all()):
+            raise ValueError(
+                f"{name!r} must hold one finite number for each x, shape "
+                f"{tuple(x.shape)}, got a tensor of shape {tuple(curve.shape)} that "
+                f"does not"
+            )
+
+
+def _plain(values: Tensor) -> Tensor:
+    """Return the values as matplotlib takes them."""
+    return values.detach().double().cpu()
+
+
+# The first is what is compared with, the second what it is about; then others.
+_CURVES = (
+    (COLORS["other"], "--"),
+    (COLORS["feed_forward"], "-"),
+    (COLORS["attention"], "-."),
+    (COLORS["embedding"], ":"),
+)
+
+
+def _draw_curves(ax: Axes, x: Tensor, curves: Mapping[str, Tensor]) -> None:
+    """Draw named curves, with thin lines through zero behind them."""
+    ax.axhline(0, color=COLORS["other"], linewidth=0.6)
+    ax.axvline(0, color=COLORS["other"], linewidth=0.6)
+    for index, (name, curve) in enumerate(curves.items()):
+        color, style = _CURVES[index % len(_CURVES)]
+        ax.plot(
+            _plain(x).numpy(),
+            _plain(curve).numpy(),
+            color=color,
+            linestyle=style,
+            linewidth=2,
+            label=name,
+        )
+    ax.set_xlim(x.min().item(), x.max().item())
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def plot_activations(x: Tensor, outputs: Mapping[str, Tensor]) -> CourseFigure:
+    """Draw activation functions over their input, and mark a lowest point below zero.
+
+    Args:
+        x: Inputs, rising, shape ``(points,)``.
+        outputs: For each function's name, what it gives for ``x``, same shape.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If ``x`` is not rising, or there is no curve, or one is not of the
+            shape of ``x`` or not finite.
+    """
+    _require_curves(x, outputs)
+    lows = {}
+    for name, curve in outputs.items():
+        index = int(curve.argmin())
+        low_x, low_y = rounded([x[index].item(), curve[index].item()], decimals=2)
+        if low_y < 0 and 0 < index < len(x) - 1:
+            lows[name] = (low_x, low_y)
+    figure = CourseFigure(
+        f"Curves of {' and '.join(outputs)} for inputs from {x.min().item():g} to "
+        f"{x.max().item():g}."
+        + "".join(
+            f" {name} goes below zero, down to {low_y:.2f} at an input of {low_x:.2f}."
+            for name, (low_x, low_y) in lows.items()
+        ),
+    )
+    ax = figure.subplots()
+    _draw_curves(ax, x, outputs)
+    for name, (low_x, low_y) in lows.items():
+        color = COLORS["shortcut"]
+        label = f"lowest point of {name}:\n{low_y:.2f} at {low_x:.2f}"
+        ax.plot(low_x, low_y, "o", color=color, markersize=6, label=label)
+    ax.set_xlabel("input x")
+    ax.set_ylabel("output")
+    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
+    return figure
+
+
+def plot_derivatives(x: Tensor, derivatives: Mapping[str, Tensor]) -> CourseFigure:
+    """Draw functions' derivatives, and shade where one is exactly zero.
+
+    Args:
+        x: Inputs, rising, shape ``(points,)``.
+        derivatives: For each function's name, its derivative at ``x``, same shape.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If ``x`` is not rising, or there is no curve, or one is not of the
+            shape of ``x`` or not finite.
+    """
+    _require_curves(x, derivatives)
+    spans = {
+        name: (x[curve == 0].min().item(), x[curve == 0].max().item())
+        for name, curve in derivatives.items()
+        if int((curve == 0).sum()) > 1
+    }
+    figure = CourseFigure(
+        f"Derivatives of {' and '.join(derivatives)} for inputs from "
+        f"{x.min().item():g} to {x.max().item():g}."
+        + "".join(
+            f" A shaded area, from {low:g} to {high:g}, shows where that of {name} is "
+            f"zero."
+            for name, (low, high) in rounded(spans, decimals=2).items()
+        ),
+    )
+    ax = figure.subplots()
+    for name, (low, high) in spans.items():
+        label = f"{name} passes\nno gradient"
+        ax.axvspan(low, high, color=COLORS["other"], alpha=0.15, lw=0, label=label)
+    _draw_curves(ax, x, derivatives)
+    ax.set_xlabel("input x")
+    ax.set_ylabel("derivative (slope)")
+    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
+    return figure
+
+
+def plot_approximation_error(
+    x: Tensor, exact: Tensor, approximation: Tensor
+) -> CourseFigure:
+    """Draw by how much an approximation differs, and mark where it does so the most.
+
+    Args:
+        x: Inputs, rising, shape ``(points,)``.
+        exact: The function at ``x``, same shape.
+        approximation: Its approximation at ``x``, same shape.
+
+    Returns:
+        The figure. Where the largest difference occurs more than once, up to a
+        millionth of it, each place is marked.
+
+    Raises:
+        ValueError: If ``x`` is not rising, or one of the others not of its shape or
+            not finite, or both are equal.
+    """
+    _require_curves(x, {"exact": exact, "approximation": approximation})
+    error = _plain(approximation) - _plain(exact)
+    largest = error.abs().max()
+    if largest == 0:
+        raise ValueError("the approximation differs nowhere: there is no error to draw")
+    places = error.abs() >= largest * (1 - 1e-6)
+    at = rounded(_plain(x)[places], decimals=2)
+    marked = " and ".join(f"{place:.2f}" for place in at)
+    size = f"{largest.item():.3g}"
+    figure = CourseFigure(
+        f"The difference between an approximation and the exact function. It is "
+        f"largest, {size}, at an input of {marked}.",
+    )
+    ax = figure.subplots()
+    _draw_curves(ax, x, {"zero": torch.zeros_like(error), "difference": error})
+    ax.lines[2].remove()  # the zero line is there already
+    color = COLORS["shortcut"]
+    label = f"largest: {size}\nat {marked}"
+    places_x, places_y = _plain(x)[places].numpy(), error[places].numpy()
+    ax.plot(places_x, places_y, "o", color=color, markersize=6, label=label)
+    ax.set_xlabel("input x")
+    ax.set_ylabel("approximation - exact")
+    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
+    return figure
+
+
+def plot_fits(x: Tensor, target: Tensor, outputs: Mapping[str, Tensor]) -> CourseFigure:
+    """Draw what networks give for each input beside what they should, in panels.
+
+    Args:
+        x: Inputs, rising, shape ``(points,)``.
+        target: The wanted outputs, same shape.
+        outputs: For each network's name, its outputs, same shape.
+
+    Returns:
+        The figure; each panel's title holds the mean squared difference, the loss.
+
+    Raises:
+        ValueError: If ``x`` is not rising, or there is no network, or a tensor is not
+            of the shape of ``x`` or not finite.
+    """
+    _require_curves(x, outputs)
+    _require_curves(x, {"target": target})
+    losses = {
+        name: f"{(_plain(output) - _plain(target)).square().mean().item():.3f}"
+        for name, output in outputs.items()
+    }
+    figure = CourseFigure(
+        "Panels with the wanted curve as points and a network's output as a line."
+        + "".join(f" {name}: a loss of {loss}." for name, loss in losses.items()),
+    )
+    panels = figure.subplots(1, len(outputs), sharey=True, squeeze=False)[0]
+    for ax, (name, output) in zip(panels, outputs.items(), strict=True):
+        ax.plot(
+            _plain(x).numpy(),
+            _plain(target).numpy(),
+            "o",
+            color=COLORS["other"],
+            markersize=4,
+            label="wanted",
+        )
+        color = COLORS["feed_forward"]
+        ax.plot(
+            _plain(x).numpy(),
+            _plain(output).numpy(),
+            color=color,
+            linewidth=2,
+            label="network",
+        )
+        ax.set_title(f"{name}: loss {losses[name]}", loc="left", fontsize=10)
+        ax.set_xlabel("input x")
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("output")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    return figure
+
+
+def plot_losses_by_width(losses: Mapping[str, Sequence[float]]) -> CourseFigure:
+    """Draw how the loss of each of several networks falls in training.
+
+    Args:
+        losses: For each network's name, its loss before each step; all of one length,
+            at least 2, and above zero.
+
+    Returns:
+        The figure, with a logarithmic loss axis; the legend names the networks from
+        the highest last loss to the lowest.
+
+    Raises:
+        ValueError: If there is no network, or the lengths differ or are below 2, or a
+            loss is not above zero and finite.
+    """
+    if not losses or len({len(curve) for curve in losses.values()}) > 1:
+        raise ValueError(
+            f"needs losses of one length, got lengths "
+            f"{[len(curve) for curve in losses.values()]}"
+        )
+    for name, curve in losses.items():
+        if len(curve) < 2 or not all(0 < loss < math.inf for loss in curve):
+            raise ValueError(
+                f"{name!r} must hold two losses at least, above zero and finite"
+            )
+    steps = len(next(iter(losses.values())))
+    last = {name: f"{curve[-1]:.3f}" for name, curve in losses.items()}
+    figure = CourseFigure(
+        f"The loss over {steps} training steps, on a logarithmic axis. At the end:"
+        + ";".join(f" {name}: {loss}" for name, loss in last.items())
+        + ".",
+        height=3.2,
+    )
+    ax = figure.subplots()
+    order = sorted(losses, key=lambda name: float(last[name]), reverse=True)
+    styles = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+    colors = ("other", "attention", "normalization", "embedding", "feed_forward")
+    for index, name in enumerate(order):
+        ax.plot(
+            range(steps),
+            losses[name],
+            color=COLORS[colors[index % len(colors)]],
+            linestyle=styles[index % len(styles)],
+            linewidth=2,
+            label=f"{name}: {last[name]}",
+        )
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
+    ax.yaxis.set_minor_formatter(lambda *_: "")
+    ax.set_xlim(0, steps - 1)
+    ax.set_xlabel("training step")
+    ax.set_ylabel("loss (logarithmic)")
+    ax.spines[["top", "right"]].set_visible(False)
+    title = "hidden layer: last loss"
+    figure.legend(loc="outside right upper", frameon=False, title=title)
     return figure

@@ -599,9 +599,76 @@ def draw_loop(page: Page, text: Box, logits: Box) -> None:
     page.label(middle, "joins the text,\nthen the model\nruns again")
 
 
+# 4.3: the feed-forward network, wide in the middle, and every token alone in it.
+
+UNIT = 70.0  # width of 768 features; 3,072 are four times as wide
+FF_ROWS = (42.0, 126.0, 165.0, 204.0, 288.0)  # input, hidden, GELU, hidden, output
+
+
+def feed_forward() -> Figure:
+    """Draw one token's way through the network, and four tokens beside each other."""
+    page = Page(600, 344)
+    draw_way_of_one_token(page)
+    draw_tokens_alone(page)
+    return page.figure
+
+
+def draw_way_of_one_token(page: Page) -> None:
+    """Draw the expansion, GELU, and the contraction, their widths to scale."""
+    x, narrow, wide = 172.0, (UNIT, 22.0), (4 * UNIT, 22.0)
+    page.panel("way", (x, 172), (316, 316), "One token's way")
+    before = page.data("before", (x, FF_ROWS[0]), narrow, "768")
+    hidden = page.data("hidden", (x, FF_ROWS[1]), wide, "3,072")
+    text = "GELU, on each of the 3,072 by itself"
+    gelu = page.box("GELU", (x, FF_ROWS[2]), (wide[0], 24), text, "feed_forward")
+    weighed = page.data("weighed", (x, FF_ROWS[3]), wide, "3,072")
+    page.connect(hidden, gelu, weighed)
+    after = page.data("after", (x, FF_ROWS[4]), narrow, "768")
+    draw_linear(page, before, hidden, "Linear layer: expand")
+    draw_linear(page, weighed, after, "Linear layer: contract")
+    page.label((before.right[0] + 8, before.y), "features in")
+    page.label((after.right[0] + 8, after.y), "features out")
+
+
+def draw_linear(page: Page, lower: Box, upper: Box, text: str) -> None:
+    """Draw a linear layer as the area between its inputs and its outputs."""
+    bottom, top = lower.top[1] + 4, upper.bottom[1] - 4
+    draw_area(
+        page,
+        ((lower.left[0], bottom), (upper.left[0], top)),
+        ((upper.right[0], top), (lower.right[0], bottom)),
+    )
+    page.label((lower.x, (bottom + top) / 2), text, size=LETTERS, align="center")
+
+
+def draw_area(page: Page, left: Sequence[Point], right: Sequence[Point]) -> None:
+    """Draw a part of the network by its left edge, upwards, and its right, down."""
+    look = page.look([], "feed_forward")
+    area = Polygon([*left, *right], facecolor=look.fill, edgecolor=look.edge)
+    area.set(linewidth=look.width, joinstyle="round", zorder=3)
+    page.axes.add_patch(area)
+
+
+def draw_tokens_alone(page: Page) -> None:
+    """Draw four tokens that go through the same network, with no arrow across."""
+    page.panel("alone", (465, 172), (242, 316), "Each token alone")
+    bottom, low, high, top = (FF_ROWS[0] + 52, *FF_ROWS[1:4:2], FF_ROWS[4] - 52)
+    for number, token in enumerate(("Every", "effort", "moves", "you")):
+        x = 381.0 + 56 * number
+        left = [(x - 7, bottom), (x - 25, low), (x - 25, high), (x - 7, top)]
+        right = [(2 * x - edge, y) for edge, y in reversed(left)]
+        draw_area(page, left, right)
+        page.label((x, FF_ROWS[2]), "same\nweights", align="center")
+        name = page.data(token, (x, FF_ROWS[0]), (50, 22), token)
+        result = page.data("result", (x, FF_ROWS[4]), (50, 22), "768")
+        page.arrow([name.top, (x, bottom)], [])
+        page.arrow([(x, top), result.bottom], [])
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "4.1_stages_of_building_an_llm.svg": stages_of_building_an_llm,
     "4.1_gpt_model.svg": gpt_model,
+    "4.3_feed_forward.svg": feed_forward,
     **{f"{title[:3]}_you_are_here.svg": partial(you_are_here, title) for title in LIT},
 }
 
