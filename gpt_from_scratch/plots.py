@@ -20,7 +20,12 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 from matplotlib.axes import Axes  # noqa: E402  after the line above
 from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import LogLocator  # noqa: E402
+from matplotlib.ticker import (  # noqa: E402
+    FixedLocator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
 
 from gpt_from_scratch.display import rounded  # noqa: E402
 from gpt_from_scratch.llm_architecture import require_int  # noqa: E402
@@ -66,6 +71,104 @@ class CourseFigure(Figure):
             "text/plain": f"<Figure: {self.alt}>",
         }
         return data, {"image/png": {"alt": self.alt, "width": width, "height": height}}
+
+
+# Lines of one plot, told apart by colour, stroke and marker.
+_STYLES = (
+    (COLORS["attention"], "solid", "o"),
+    (COLORS["shortcut"], "dashed", "s"),
+    (COLORS["normalization"], "dashdot", "^"),
+    (COLORS["embedding"], "dotted", "D"),
+    (COLORS["feed_forward"], (0, (5, 1, 1, 1, 1, 1)), "v"),
+)
+
+
+def _require_lines(what: str, lines: Mapping[str, Sequence[float]]) -> None:
+    """Refuse what is not one to five lines of equal length, two points at least."""
+    lengths = {len(values) for values in lines.values()}
+    if not 1 <= len(lines) <= len(_STYLES) or len(lengths) != 1 or min(lengths) < 2:
+        raise ValueError(
+            f"{what} must hold one to {len(_STYLES)} lines of equal length with two "
+            f"points at least, got lengths {[len(line) for line in lines.values()]}"
+        )
+
+
+def _require_positive(lines: Mapping[str, Sequence[float]]) -> None:
+    """Refuse what a logarithmic axis cannot show."""
+    for name, values in lines.items():
+        for value in values:
+            if not 0 < value < math.inf:
+                raise ValueError(
+                    f"a logarithmic axis shows finite numbers above 0, {name!r} has "
+                    f"{value}"
+                )
+
+
+def plot_losses(
+    losses: Mapping[str, Sequence[float]],
+    baseline: float | None = None,
+    baseline_name: str = "always the mean answer",
+    *,
+    top: float | None = None,
+) -> CourseFigure:
+    """Draw how the losses of one or several trainings fall, step by step.
+
+    Args:
+        losses: For each training its name and its loss before each step; one to five
+            trainings of as many steps.
+        baseline: A loss to compare with, drawn as a line across; may be left out.
+        baseline_name: What that loss is.
+        top: If given, the axis goes evenly from 0 to this loss, and a training that is
+            never below it (or has no number any more) is named as off the scale. If
+            not, the axis is logarithmic.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there is no training or more than five, or they have different
+            numbers of steps or fewer than two, or the baseline, ``top`` or, on a
+            logarithmic axis, a loss is not above 0 and finite.
+    """
+    _require_lines("losses", losses)
+    _require_positive({} if baseline is None else {baseline_name: [baseline]})
+    _require_positive(losses if top is None else {"top": [top]})
+    num_steps = len(next(iter(losses.values())))
+    beside = "" if baseline is None else f", beside a line: {baseline_name}"
+    figure = CourseFigure(
+        f"Loss over {num_steps} training steps for {', '.join(losses)}{beside}.",
+        height=3.4,
+    )
+    ax = figure.subplots()
+    every = max(1, num_steps // 6)
+    for index, (name, values) in enumerate(losses.items()):
+        color, stroke, marker = _STYLES[index]
+        inside = top is None or any(value < top for value in values)
+        ax.plot(
+            values,
+            color=color,
+            linestyle=stroke,
+            marker=marker,
+            markersize=5,
+            markevery=(index * every // 5, every),  # seen where lines run together
+            label=name if inside else f"{name}\n(off the scale)",
+        )
+    if baseline is not None:
+        label = f"{baseline_name}: {rounded(baseline, 2):.2f}"
+        ax.axhline(baseline, color=COLORS["other"], linewidth=1.2, label=label)
+    if top is None:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
+        ax.yaxis.set_minor_formatter(lambda *_: "")
+    else:
+        ax.set_ylim(0, top)
+    ax.set_xlabel("training step")
+    ax.set_ylabel("loss (mean squared error)")
+    ax.grid(axis="y", color="#E0E0E0")
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
+    return figure
 
 
 def plot_embeddings(
@@ -188,10 +291,165 @@ def plot_logits(logits: Tensor, num_bins: int = 120) -> CourseFigure:
     return figure
 
 
-# 4.3: activations, their slopes and errors, and what a network can fit with them.
+# 4.2: normalization.
 
 
-def _require_curves(x: Tensor, curves: Mapping[str, Tensor]) -> None:
+def plot_feature_distribution(before: Tensor, after: Tensor) -> CourseFigure:
+    """Draw each token's features before and after normalization, side by side.
+
+    A line marks each token's mean, a band its standard deviation on either side (the
+    one that divides by the number of features).
+
+    Args:
+        before: Features as a layer gives them, shape ``(T, emb_dim)``, ``T`` at most 4.
+        after: The same features normalized, shape ``(T, emb_dim)``.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the shapes differ or are not ``(T, emb_dim)``, or there are more
+            than 4 tokens or none, or no features, or a value is not finite.
+    """
+    if before.ndim != 2 or before.shape != after.shape or before.numel() == 0:
+        raise ValueError(
+            f"both tensors must have one shape (tokens, features), got "
+            f"{tuple(before.shape)} and {tuple(after.shape)}"
+        )
+    num_tokens, emb_dim = before.shape
+    if num_tokens > 4:
+        raise ValueError(f"at most 4 tokens fit, got {num_tokens}")
+    panels = [values.detach().double().cpu() for values in (before, after)]
+    if not all(bool(values.isfinite().all()) for values in panels):
+        raise ValueError("all features must be finite")
+    sizes = [
+        rounded(
+            [(row.mean().item(), row.std(unbiased=False).item()) for row in values], 2
+        )
+        for values in panels
+    ]
+    words = [
+        "; ".join(
+            f"token {row} has mean {mean:.2f} and standard deviation {std:.2f}"
+            for row, (mean, std) in enumerate(moments)
+        )
+        for moments in sizes
+    ]
+    figure = CourseFigure(
+        f"Bars: the {emb_dim} features of {num_tokens} tokens. On the left, before "
+        f"normalization, {words[0]}. On the right, after it, {words[1]}.",
+        height=1.0 + 1.4 * num_tokens,
+    )
+    grid = figure.subplots(num_tokens, 2, sharex=True, sharey=True, squeeze=False)
+    colors = (COLORS["other"], COLORS["normalization"])
+    black = COLORS["shortcut"]
+    for column, (values, color) in enumerate(zip(panels, colors, strict=True)):
+        for row, ax in enumerate(grid[:, column]):
+            features = values[row]
+            mean, std = features.mean().item(), features.std(unbiased=False).item()
+            band = ax.axhspan(mean - std, mean + std, color=color, alpha=0.18, lw=0)
+            x, heights = range(emb_dim), features.numpy()
+            bars = ax.bar(x, heights, width=0.55, color=color, alpha=0.6)
+            line = ax.axhline(mean, color=black, linestyle="--", linewidth=1.2)
+            ax.axhline(0, color=black, linewidth=0.8)
+            shown_mean, shown_std = sizes[column][row]
+            ax.set_title(
+                f"token {row}: mean {shown_mean:.2f}, "
+                f"standard deviation {shown_std:.2f}",
+                fontsize=9,
+            )
+            ax.spines[["top", "right"]].set_visible(False)
+            if emb_dim <= 16:
+                ax.set_xticks(range(emb_dim))
+            ax.tick_params(labelleft=True)
+            bars.set_label("feature")
+            line.set_label("mean")
+            band.set_label("mean ± standard deviation")
+        grid[-1, column].set_xlabel(f"feature, {('before', 'after')[column]}")
+    for ax in grid[:, 0]:
+        ax.set_ylabel("value")
+    handles = [bars, line, band]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def plot_spread_over_depth(
+    without: Mapping[str, Sequence[float]],
+    normalized: Mapping[str, Sequence[float]] | None = None,
+) -> CourseFigure:
+    """Draw how the spread of activations goes from layer to layer.
+
+    The axis of the spread is logarithmic, and both panels share it.
+
+    Args:
+        without: For each stack of layers its name and the standard deviation of its
+            input and of each layer's output, all above 0; one to five stacks.
+        normalized: The same stacks with normalization, for a second panel.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there are no stacks or more than five, or they have different
+            lengths or fewer than two values, or a value is not positive and finite, or
+            the two arguments do not have the same names and lengths.
+    """
+    _require_lines("without", without)
+    panels = [("without normalization", without)]
+    if normalized is not None:
+        _require_lines("normalized", normalized)
+        shapes = [
+            [(name, len(values)) for name, values in curves.items()]
+            for curves in (without, normalized)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"both panels need the same stacks, got {shapes[0]} and {shapes[1]}"
+            )
+        panels.append(("with layer normalization", normalized))
+    for _, curves in panels:
+        _require_positive(curves)
+    num_layers = len(next(iter(without.values()))) - 1
+    words = f"Spread of the activations after each of {num_layers} layers, on a "
+    words += f"logarithmic axis, for {', '.join(without)}. Without normalization: "
+    words += ". With it, ".join(
+        ", ".join(
+            f"{name} ends near 10^{round(math.log10(values[-1]))}"
+            for name, values in curves.items()
+        )
+        for _, curves in panels
+    )
+    figure = CourseFigure(words + ".", height=3.4)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, curves) in zip(axes, panels, strict=True):
+        ax.axhline(1, color=COLORS["other"], linewidth=0.8)
+        for (name, values), (color, line, marker) in zip(
+            curves.items(), _STYLES, strict=False
+        ):
+            ax.plot(
+                range(num_layers + 1),
+                values,
+                color=color,
+                linestyle=line,
+                marker=marker,
+                markersize=4,
+                markevery=max(1, num_layers // 6),
+                label=name,
+            )
+        ax.set_yscale("log")
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("layer (0: the input)")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("spread (standard deviation)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    return figure
+
+
+# 4.3: activations, their slopes and errors, and what a network fits with them.
+
+
+def _require_functions(x: Tensor, curves: Mapping[str, Tensor]) -> None:
     """Refuse curves that cannot be drawn over ``x``."""
     if x.ndim != 1 or len(x) < 2 or not bool((x[1:] > x[:-1]).all()):
         raise ValueError(
@@ -255,7 +513,7 @@ def plot_activations(x: Tensor, outputs: Mapping[str, Tensor]) -> CourseFigure:
         ValueError: If ``x`` is not rising, or there is no curve, or one is not of the
             shape of ``x`` or not finite.
     """
-    _require_curves(x, outputs)
+    _require_functions(x, outputs)
     lows = {}
     for name, curve in outputs.items():
         index = int(curve.argmin())
@@ -296,7 +554,7 @@ def plot_derivatives(x: Tensor, derivatives: Mapping[str, Tensor]) -> CourseFigu
         ValueError: If ``x`` is not rising, or there is no curve, or one is not of the
             shape of ``x`` or not finite.
     """
-    _require_curves(x, derivatives)
+    _require_functions(x, derivatives)
     spans = {
         name: (x[curve == 0].min().item(), x[curve == 0].max().item())
         for name, curve in derivatives.items()
@@ -340,7 +598,7 @@ def plot_approximation_error(
         ValueError: If ``x`` is not rising, or one of the others not of its shape or
             not finite, or both are equal.
     """
-    _require_curves(x, {"exact": exact, "approximation": approximation})
+    _require_functions(x, {"exact": exact, "approximation": approximation})
     error = _plain(approximation) - _plain(exact)
     largest = error.abs().max()
     if largest == 0:
@@ -381,8 +639,8 @@ def plot_fits(x: Tensor, target: Tensor, outputs: Mapping[str, Tensor]) -> Cours
         ValueError: If ``x`` is not rising, or there is no network, or a tensor is not
             of the shape of ``x`` or not finite.
     """
-    _require_curves(x, outputs)
-    _require_curves(x, {"target": target})
+    _require_functions(x, outputs)
+    _require_functions(x, {"target": target})
     losses = {
         name: f"{(_plain(output) - _plain(target)).square().mean().item():.3f}"
         for name, output in outputs.items()
@@ -418,60 +676,108 @@ def plot_fits(x: Tensor, target: Tensor, outputs: Mapping[str, Tensor]) -> Cours
     return figure
 
 
-def plot_losses_by_width(losses: Mapping[str, Sequence[float]]) -> CourseFigure:
-    """Draw how the loss of each of several networks falls in training.
+# 4.4: gradients by layer.
+
+
+def plot_gradient_magnitudes(
+    *panels: Mapping[str, Mapping[str, float]], titles: Sequence[str] = ()
+) -> CourseFigure:
+    """Draw the gradients of each layer's weight, on a logarithmic axis.
 
     Args:
-        losses: For each network's name, its loss before each step; all of one length,
-            at least 2, and above zero.
+        panels: For each panel, the lines by their names in the legend, one to five; a
+            line is what ``gradient_magnitudes`` returns. All panels have the same
+            names. A single panel of at most 8 layers has the numbers at its points.
+        titles: The panels' titles; may be left out.
 
     Returns:
-        The figure, with a logarithmic loss axis; the legend names the networks from
-        the highest last loss to the lowest.
+        The figure.
 
     Raises:
-        ValueError: If there is no network, or the lengths differ or are below 2, or a
-            loss is not above zero and finite.
+        ValueError: If there is no panel, or one has no line, more than five or other
+            names than the first, or lines of different or fewer than two layers, or a
+            number is not above 0 and finite, or the titles are not as many as the
+            panels.
     """
-    if not losses or len({len(curve) for curve in losses.values()}) > 1:
-        raise ValueError(
-            f"needs losses of one length, got lengths "
-            f"{[len(curve) for curve in losses.values()]}"
-        )
-    for name, curve in losses.items():
-        if len(curve) < 2 or not all(0 < loss < math.inf for loss in curve):
+    if not panels:
+        raise ValueError("needs one panel at least, got none")
+    if titles and len(titles) != len(panels):
+        raise ValueError(f"{len(titles)} titles for {len(panels)} panels")
+    lines = [
+        {label: list(sizes.values()) for label, sizes in panel.items()}
+        for panel in panels
+    ]
+    for panel in lines:
+        _require_lines("a panel", panel)
+        if list(panel) != list(lines[0]):
             raise ValueError(
-                f"{name!r} must hold two losses at least, above zero and finite"
+                f"all panels must have the lines {list(lines[0])}, got {list(panel)}"
             )
-    steps = len(next(iter(losses.values())))
-    last = {name: f"{curve[-1]:.3f}" for name, curve in losses.items()}
+        _require_positive(panel)
+    words = [
+        f"{len(sizes)} layers {label}, from {_power_of_ten(sizes[0])} in layer 0 to "
+        f"{_power_of_ten(sizes[-1])} in the last"
+        for panel in lines
+        for label, sizes in panel.items()
+    ]
     figure = CourseFigure(
-        f"The loss over {steps} training steps, on a logarithmic axis. At the end:"
-        + ";".join(f" {name}: {loss}" for name, loss in last.items())
-        + ".",
-        height=3.2,
+        f"Mean absolute gradient by layer on a logarithmic axis, in powers of ten: "
+        f"{'; '.join(words)}.",
+        height=3.4,
     )
-    ax = figure.subplots()
-    order = sorted(losses, key=lambda name: float(last[name]), reverse=True)
-    styles = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-    colors = ("other", "attention", "normalization", "embedding", "feed_forward")
-    for index, name in enumerate(order):
-        ax.plot(
-            range(steps),
-            losses[name],
-            color=COLORS[colors[index % len(colors)]],
-            linestyle=styles[index % len(styles)],
-            linewidth=2,
-            label=f"{name}: {last[name]}",
-        )
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
-    ax.yaxis.set_minor_formatter(lambda *_: "")
-    ax.set_xlim(0, steps - 1)
-    ax.set_xlabel("training step")
-    ax.set_ylabel("loss (logarithmic)")
-    ax.spines[["top", "right"]].set_visible(False)
-    title = "hidden layer: last loss"
-    figure.legend(loc="outside right upper", frameon=False, title=title)
+    axes = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
+    axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_locator(_few_powers_of_ten(lines))
+    axes[0].yaxis.set_minor_locator(NullLocator())
+    bins = 10 if len(lines) == 1 else 5
+    for ax, panel in zip(axes, lines, strict=True):
+        few = max(map(len, panel.values())) <= 8
+        for (label, sizes), style in zip(panel.items(), _STYLES, strict=False):
+            color, _, marker = style
+            size = 6 if few else 3
+            ax.plot(sizes, color=color, marker=marker, ms=size, label=label)
+            if few and len(lines) == 1:
+                _write_sizes(ax, sizes, color)
+        ax.set_xlabel("layer (0 is next to the input)")
+        ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 5, 10], integer=True))
+        ax.grid(axis="y", color="#E0E0E0")
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax, title in zip(axes, titles, strict=False):
+        ax.set_title(title, loc="left", fontsize=10)
+    if few and len(lines) == 1:
+        axes[0].margins(x=0.08, y=0.14)
+    axes[0].set_ylabel("mean absolute gradient")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=len(labels), frameon=False
+    )
     return figure
+
+
+def _power_of_ten(size: float) -> str:
+    return f"10^{round(math.log10(size))}"
+
+
+def _few_powers_of_ten(panels: Sequence[Mapping[str, Sequence[float]]]) -> FixedLocator:
+    """Place at most about eight ticks, at every power of ten, or every fifth, ..."""
+    sizes = [size for panel in panels for line in panel.values() for size in line]
+    low, high = math.log10(min(sizes)), math.log10(max(sizes))
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if high - low <= 8 * step)
+    first, last = math.floor(low / step) - 1, math.ceil(high / step) + 1
+    return FixedLocator([10.0 ** (step * n) for n in range(first, last + 1)])
+
+
+def _write_sizes(ax: Axes, sizes: Sequence[float], color: str) -> None:
+    """Write each number above its point."""
+    for layer, size in enumerate(sizes):
+        ax.annotate(
+            f"{rounded(size, significant=4):.4g}",
+            (layer, size),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            color=color,
+            fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            zorder=1.8,  # over the grid, under the lines
+        )

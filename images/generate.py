@@ -167,8 +167,9 @@ class Page:
         box = Box(name, *center, *size)
         look = self.look([name], "other")
         self._rectangle(box, replace(look, fill=WHITE), rounding=8, zorder=1)
-        corner = (box.left[0] + 10, box.top[1] - 15)
-        self.label(corner, text, look.text, size=LETTERS, weight="bold")
+        if text:
+            corner = (box.left[0] + 10, box.top[1] - 15)
+            self.label(corner, text, look.text, size=LETTERS, weight="bold")
         return box
 
     def plus(self, name: str, center: Point, component: str) -> Box:
@@ -599,6 +600,68 @@ def draw_loop(page: Page, text: Box, logits: Box) -> None:
     page.label(middle, "joins the text,\nthen the model\nruns again")
 
 
+# 4.2: what layer normalization averages over, beside batch normalization.
+
+TEXTS = (("Every", "effort", "moves", "you"), ("Every", "day", "holds", "a"))
+NUM_FEATURES = 6
+
+
+def axes_of_normalization() -> Figure:
+    """Draw a batch twice; lit is what goes into one mean and one variance."""
+    page = Page(600, 340, lit={"averaged"})
+    draw_averaged(
+        page,
+        154,
+        "Layer normalization",
+        "one mean and one variance for each token,",
+        "over its own features",
+        lambda text, token, feature: (text, token) == (0, 1),
+    )
+    draw_averaged(
+        page,
+        446,
+        "Batch normalization",
+        "one mean and one variance for each feature,",
+        "over all tokens of all texts",
+        lambda text, token, feature: feature == 1,
+    )
+    return page.figure
+
+
+def draw_averaged(
+    page: Page,
+    middle: float,
+    title: str,
+    upper: str,
+    lower: str,
+    is_averaged: Callable[[int, int, int], bool],
+) -> None:
+    """Draw the features of a batch as a grid for each text, a row for each token."""
+    page.panel("rest", (middle, 170), (276, 316))
+    page.label((middle, 308), title, size=11, weight="bold", align="center")
+    page.label((middle, 54), upper, align="center")
+    page.label((middle, 38), lower, align="center")
+    width, height = 27.0, 19.0
+    left = middle - 26
+    for text, (tokens, top) in enumerate(zip(TEXTS, (270, 170), strict=True)):
+        page.label((middle - 128, top - 1.5 * height), f"text {text}", weight="bold")
+        for token, word in enumerate(tokens):
+            y = top - token * height
+            page.label((left - 18, y), word, align="right")
+            for feature in range(NUM_FEATURES):
+                averaged = is_averaged(text, token, feature)
+                page.box(
+                    "averaged" if averaged else "rest",
+                    (left + feature * width, y),
+                    (width - 5, height - 6),
+                    "",
+                    "normalization",
+                )
+    right = left + (NUM_FEATURES - 1) * width
+    page.label(((left + right) / 2, 88), "features", align="center")
+    page.arrow([(left - 8, 76), (right + 8, 76)], ["rest"])
+
+
 # 4.3: the feed-forward network, wide in the middle, and every token alone in it.
 
 UNIT = 70.0  # width of 768 features; 3,072 are four times as wide
@@ -665,10 +728,87 @@ def draw_tokens_alone(page: Page) -> None:
         page.arrow([(x, top), result.bottom], [])
 
 
+# 4.4: the same five layers without and with shortcuts, and the gradient's way back.
+
+DEEP_LAYER = (108.0, 32.0)
+DEEP_ROWS = (90.0, 168.0, 246.0, 324.0, 402.0)  # the layers' middles
+GRADIENT = "attention"  # its orange stands apart from the shortcuts' black
+GRADIENTS = {
+    "Without shortcuts": ("0.000202", "0.00012", "0.000715", "0.001399", "0.00505"),
+    "With shortcuts": ("0.2217", "0.2069", "0.329", "0.2666", "1.326"),
+}
+
+
+def shortcut_connections() -> Figure:
+    """Draw both networks, with the mean absolute gradient beside each layer."""
+    page = Page(600, 512)
+    for x, title in zip((153.0, 447.0), GRADIENTS, strict=True):
+        page.panel(title, (x, 256), (282, 492), title)
+        draw_deep_network(page, x + 2, title)
+    return page.figure
+
+
+def draw_deep_network(page: Page, x: float, title: str) -> None:
+    """Draw the input, five layers and the output, and the gradient's way back."""
+    shortcuts = title == "With shortcuts"
+    below = page.data("input", (x, 32), (DEEP_LAYER[0], 22), "Input: 3 features")
+    end = page.data("output", (x, 458), (DEEP_LAYER[0], 22), "Output: 1 number")
+    layers = []
+    for number, (y, size) in enumerate(zip(DEEP_ROWS, GRADIENTS[title], strict=True)):
+        layer = draw_deep_layer(page, (x, y), number, size)
+        page.connect(below, layer)
+        branch = (x, layer.bottom[1] - 12)
+        below = layer
+        if shortcuts and number < 4:
+            below = page.plus("plus", (x, y + 36), "shortcut")
+            page.connect(layer, below)
+            lane = layer.right[0] + 12
+            way = [branch, (lane, branch[1]), (lane, below.y), below.right]
+            page.arrow(way, ["plus"], "shortcut")
+            page.dot(branch, ["plus"], "shortcut")
+        layers.append(layer)
+    page.connect(below, end)
+    draw_gradient(page, [end, *reversed(layers)], around=shortcuts)
+
+
+def draw_deep_layer(page: Page, center: Point, number: int, gradient: str) -> Box:
+    """Draw a layer with its sizes, and its gradient to the left of it."""
+    text, size_out = f"Layer {number}", 3 if number < 4 else 1
+    note = f"linear 3 \N{RIGHTWARDS ARROW} {size_out}, GELU"
+    layer = page.box(text, center, DEEP_LAYER, text, "feed_forward", note)
+    where = (layer.left[0] - 12, layer.y)
+    page.label(where, gradient, COLORS[GRADIENT], align="right")
+    return layer
+
+
+def draw_gradient(page: Page, downwards: Sequence[Box], *, around: bool) -> None:
+    """Draw the gradient's way through every layer, or around all but the last."""
+    end, top, *_, bottom = downwards
+    color = COLORS[GRADIENT]
+    page.label(
+        (end.left[0] - 12, end.y), "mean\nabsolute\ngradient", color, align="right"
+    )
+    x = end.x + 28
+    passed = downwards[:2] if around else downwards
+    for upper, lower in pairwise(passed):
+        page.arrow([(x, upper.bottom[1]), (x, lower.top[1])], ["gradient"], GRADIENT)
+    start, stop = (x, passed[-1].bottom[1]), bottom.bottom[1] - 18
+    if not around:
+        page.arrow([start, (x, stop)], ["gradient"], GRADIENT)
+        page.label((x + 32, 285), "through\nevery\nlayer", color)
+        return
+    lane, turn = top.right[0] + 24, start[1] - 9
+    way = [start, (x, turn), (lane, turn), (lane, stop)]
+    page.arrow(way, ["gradient"], GRADIENT)
+    page.label((lane + 7, 246), "past the\nlayers", color)
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "4.1_stages_of_building_an_llm.svg": stages_of_building_an_llm,
     "4.1_gpt_model.svg": gpt_model,
+    "4.2_axes_of_normalization.svg": axes_of_normalization,
     "4.3_feed_forward.svg": feed_forward,
+    "4.4_shortcut_connections.svg": shortcut_connections,
     **{f"{title[:3]}_you_are_here.svg": partial(you_are_here, title) for title in LIT},
 }
 

@@ -12,9 +12,11 @@ from urllib.parse import unquote
 
 import matplotlib
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
+from gpt_from_scratch import ExampleDeepNeuralNetwork, gradient_magnitudes
 from gpt_from_scratch.plots import COLORS
 
 ROOT = Path(__file__).parents[1]
@@ -230,3 +232,19 @@ def test_letters_stay_in_their_boxes_and_apart(name):
         assert holder.y0 < extent.y0 < extent.y1 < holder.y1, text
     for (one, extent), (other, neighbour) in combinations(extents, 2):
         assert not extent.overlaps(neighbour), (one, other)
+
+
+# 4.4
+
+
+@pytest.mark.parametrize(
+    ("title", "use_shortcut"), [("Without shortcuts", False), ("With shortcuts", True)]
+)
+def test_gradients_beside_the_layers_are_measured(title, use_shortcut):
+    """The picture has the numbers that the notebook measures."""
+    torch.manual_seed(123)
+    network = ExampleDeepNeuralNetwork([3, 3, 3, 3, 3, 1], use_shortcut)
+    x = torch.tensor([[1.0, 0.0, -1.0]])
+    measured = gradient_magnitudes(network, x).values()
+    drawn = [float(number) for number in GENERATE.GRADIENTS[title]]
+    assert drawn == pytest.approx(list(measured), rel=2e-3)

@@ -184,14 +184,6 @@ def test_a_new_machine_prints_no_font_message(tmp_path):
     assert (done.stdout, done.stderr) == ("", "")
 
 
-# 4.3: activations, their slopes and errors, and what a network can fit with them.
-
-
-@pytest.fixture
-def x():
-    return torch.linspace(-3, 3, 601, dtype=torch.float64)
-
-
 def legend_of(figure):
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
@@ -200,6 +192,233 @@ def line_of(ax, label):
     """Return the y values of the line with this label."""
     (line,) = [line for line in ax.lines if line.get_label() == label]
     return torch.as_tensor(line.get_ydata())
+
+
+def line_data(ax):
+    """Return the lines' values by their labels."""
+    return {line.get_label(): list(line.get_ydata()) for line in ax.lines}
+
+
+# Losses in training, in several notebooks.
+
+LOSSES = {"slow": [2.0, 1.5, 1.2], "fast": [2.0, 0.5, 0.06]}
+
+
+def test_losses_shows_each_training():
+    figure = plots.plot_losses(LOSSES, 0.478, "the mean")
+    (ax,) = figure.axes
+    drawn = line_data(ax)
+    assert drawn.pop("the mean: 0.48") == [0.478, 0.478]
+    assert drawn == LOSSES
+    assert list(ax.lines[0].get_xdata()) == [0, 1, 2]
+    assert ax.get_xlabel() == "training step"
+    assert ax.get_ylabel() == "loss (mean squared error)"
+    assert legend_of(figure) == ["slow", "fast", "the mean: 0.48"]
+    looks = {(line.get_linestyle(), line.get_marker()) for line in ax.lines}
+    assert len(looks) == 3
+
+
+def test_losses_on_a_logarithmic_axis_with_plain_numbers():
+    """0.1 is easier to read than 10 to the power of -1."""
+    figure = plots.plot_losses({"8": [0.6, 0.03]})
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    assert ax.get_yscale() == "log"
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert {"0.05", "0.1", "0.2", "0.5"} <= set(labels)
+    assert {label.get_text() for label in ax.get_yticklabels(minor=True)} <= {""}
+
+
+def test_losses_on_an_even_axis():
+    """A curve that explodes leaves no line; its name says why."""
+    losses = {"good": [1.0, 0.5, 0.2], "exploding": [1e12, float("nan"), float("nan")]}
+    figure = plots.plot_losses(losses, 1.0, "bar", top=2.0)
+    (ax,) = figure.axes
+    assert (ax.get_yscale(), ax.get_ylim()) == ("linear", (0, 2.0))
+    assert legend_of(figure) == ["good", "exploding\n(off the scale)", "bar: 1.00"]
+
+
+def test_losses_words_do_not_depend_on_the_losses():
+    """After some steps losses differ between machines, and words are compared."""
+    one = plots.plot_losses({"plain": [1.5, 1.2]}, 1.0, "bar").alt
+    assert one == plots.plot_losses({"plain": [1.5, 1.3]}, 1.0, "bar").alt
+    assert one == "Loss over 2 training steps for plain, beside a line: bar."
+
+
+def test_losses_without_a_baseline():
+    figure = plots.plot_losses(LOSSES)
+    assert list(line_data(figure.axes[0])) == ["slow", "fast"]
+    assert "beside" not in figure.alt
+
+
+def test_losses_markers_stay_apart():
+    """Lines that run together are told apart by their markers."""
+    equal = dict.fromkeys("abcde", [1.0] * 70)
+    shown = []
+    for line in plots.plot_losses(equal).axes[0].lines:
+        start, every = line.get_markevery()
+        shown.append(set(range(start, 70, every)))
+    assert all(shown)
+    assert len(set.union(*shown)) == sum(map(len, shown))
+
+
+@pytest.mark.parametrize(
+    ("losses", "settings", "message"),
+    [
+        ({}, {}, r"losses must hold one to 5 lines .* got lengths \[\]"),
+        ({name: [1.0, 0.5] for name in "abcdef"}, {}, "one to 5 lines"),
+        ({"a": [1.0, 0.5], "b": [1.0]}, {}, r"equal length .* got lengths \[2, 1\]"),
+        ({"none": []}, {}, "two points at least"),
+        ({"lost": [1.0, float("nan")]}, {}, "above 0, 'lost' has nan"),
+        ({"good": [1.0, 0.5]}, {"baseline": 0.0}, "'always the mean answer' has 0.0"),
+        ({"good": [1.0, 0.5]}, {"top": -1.0}, "above 0, 'top' has -1.0"),
+    ],
+)
+def test_losses_that_cannot_be_drawn(losses, settings, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_losses(losses, **settings)
+
+
+# 4.2: normalization.
+
+
+@pytest.fixture
+def features():
+    """Two tokens of four features, and the same normalized by hand."""
+    before = torch.tensor([[1.0, 1.0, 3.0, 3.0], [0.0, 0.0, 0.0, 4.0]])
+    root = 3**0.5
+    after = torch.tensor([[-1.0, -1.0, 1.0, 1.0], [-1 / root] * 3 + [root]])
+    return before, after
+
+
+def test_feature_distribution_draws_every_feature(features):
+    figure = plots.plot_feature_distribution(*features)
+    grid = figure.axes  # row by row: token 0 before, after; token 1 before, after
+    assert len(grid) == 4
+    for index, ax in enumerate(grid):
+        heights = [bar.get_height() for bar in ax.containers[0]]
+        assert heights == pytest.approx(features[index % 2][index // 2].tolist())
+        assert ax.get_ylim() == grid[0].get_ylim()
+
+
+def test_feature_distribution_marks_mean_and_deviation(features):
+    """The variances are 1 and 3: the mean squared distances, divided by 4."""
+    figure = plots.plot_feature_distribution(*features)
+    by_hand = [(2, 1), (0, 1), (1, 3**0.5), (0, 1)]
+    for ax, (mean, std) in zip(figure.axes, by_hand, strict=True):
+        assert ax.lines[0].get_ydata() == pytest.approx([mean, mean], abs=1e-6)
+        band = ax.patches[0].get_extents().transformed(ax.transData.inverted())
+        assert [band.y0, band.y1] == pytest.approx([mean - std, mean + std], abs=1e-6)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[1] == "token 0: mean 0.00, standard deviation 1.00"
+    assert titles[2] == "token 1: mean 1.00, standard deviation 1.73"
+    assert "token 1 has mean 1.00 and standard deviation 1.73" in figure.alt
+
+
+def test_feature_distribution_labels(features):
+    figure = plots.plot_feature_distribution(*features)
+    assert [ax.get_xlabel() for ax in figure.axes[2:]] == [
+        "feature, before",
+        "feature, after",
+    ]
+    assert {ax.get_ylabel() for ax in figure.axes[::2]} == {"value"}
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["feature", "mean", "mean ± standard deviation"]
+
+
+def test_feature_distribution_of_many_features():
+    """768 features have no tick each."""
+    torch.manual_seed(123)
+    x = torch.randn(1, 768, requires_grad=True)
+    figure = plots.plot_feature_distribution(x, x)
+    assert len(figure.axes[0].containers[0]) == 768
+    assert len(figure.axes[0].get_xticks()) < 20
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            torch.zeros(2, 3),
+            torch.zeros(2, 4),
+            r"one shape .* got \(2, 3\) and \(2, 4\)",
+        ),
+        (torch.zeros(3), torch.zeros(3), "must have one shape"),
+        (torch.zeros(2, 0), torch.zeros(2, 0), "must have one shape"),
+        (torch.zeros(5, 3), torch.zeros(5, 3), "at most 4 tokens fit, got 5"),
+        (torch.zeros(1, 2), torch.tensor([[1.0, float("nan")]]), "must be finite"),
+    ],
+)
+def test_feature_distribution_refuses(before, after, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_feature_distribution(before, after)
+
+
+SPREADS = {"small": [1.0, 0.1, 0.01], "large": [1.0, 10.0, 300.0]}
+LEVEL = {"small": [1.0, 0.5, 0.5], "large": [1.0, 2.0, 2.0]}
+
+
+def test_spread_over_depth_draws_both_panels():
+    figure = plots.plot_spread_over_depth(SPREADS, LEVEL)
+    left, right = figure.axes
+    for ax, curves in ((left, SPREADS), (right, LEVEL)):
+        drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines[1:]}
+        assert drawn == curves
+        assert [list(line.get_xdata()) for line in ax.lines[1:]] == [[0, 1, 2]] * 2
+        assert ax.get_yscale() == "log"
+        assert list(ax.lines[0].get_ydata()) == [1, 1]
+        assert ax.get_xlabel() == "layer (0: the input)"
+    assert left.get_ylim() == right.get_ylim()
+    assert left.get_ylabel() == "spread (standard deviation)"
+    assert left.get_title() == "without normalization"
+    assert right.get_title() == "with layer normalization"
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == list(SPREADS)
+
+
+def test_spread_over_depth_tells_curves_apart_without_colour():
+    left = plots.plot_spread_over_depth(SPREADS).axes[0]
+    one, other = left.lines[1:]
+    assert one.get_linestyle() != other.get_linestyle()
+    assert one.get_marker() != other.get_marker()
+
+
+def test_spread_over_depth_says_where_the_curves_end():
+    figure = plots.plot_spread_over_depth(SPREADS)
+    assert len(figure.axes) == 1
+    assert "small ends near 10^-2, large ends near 10^2." in figure.alt
+    assert "after each of 2 layers" in figure.alt
+    assert "With it" not in figure.alt
+    with_both = plots.plot_spread_over_depth(SPREADS, LEVEL).alt
+    assert with_both.endswith("With it, small ends near 10^0, large ends near 10^0.")
+
+
+@pytest.mark.parametrize(
+    ("without", "normalized", "message"),
+    [
+        ({}, None, r"without must hold one to 5 lines .* got lengths \[\]"),
+        ({"a": [1.0, 2.0], "b": [1.0]}, None, r"equal length .* got lengths \[2, 1\]"),
+        ({"a": [1.0]}, None, "two points at least"),
+        ({name: [1.0, 2.0] for name in "abcdef"}, None, "one to 5 lines"),
+        ({"a": [1.0, 0.0]}, None, "finite numbers above 0, 'a' has 0.0"),
+        ({"a": [1.0, float("inf")]}, None, "above 0, 'a' has inf"),
+        ({"a": [1.0, float("nan")]}, None, "above 0, 'a' has nan"),
+        ({"a": [1.0, 2.0]}, {}, "normalized must hold"),
+        ({"a": [1.0, 2.0]}, {"b": [1.0, 2.0]}, "both panels need the same stacks"),
+        ({"a": [1.0, 2.0]}, {"a": [1.0, 2.0, 3.0]}, "both panels need the same stacks"),
+    ],
+)
+def test_spread_over_depth_refuses(without, normalized, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_spread_over_depth(without, normalized)
+
+
+# 4.3: activations, their slopes and errors, and what a network fits with them.
+
+
+@pytest.fixture
+def x():
+    return torch.linspace(-3, 3, 601, dtype=torch.float64)
 
 
 def test_activations_draws_both_curves(x):
@@ -290,51 +509,6 @@ def test_fits_of_a_network_with_gradients(x):
     torch.testing.assert_close(line_of(ax, "network"), x, rtol=1e-6, atol=1e-6)
 
 
-def test_losses_by_width_on_a_logarithmic_axis():
-    losses = {"8": [0.5, 0.2, 0.1], "32": [0.5, 0.1, 0.01], "none": [0.6, 0.5, 0.4]}
-    figure = plots.plot_losses_by_width(losses)
-    (ax,) = figure.axes
-    assert ax.get_yscale() == "log"
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("training step", "loss (logarithmic)")
-    # In the legend the curves stand as they lie in the drawing, from above.
-    assert legend_of(figure) == ["none: 0.400", "8: 0.100", "32: 0.010"]
-    assert line_of(ax, "32: 0.010").tolist() == losses["32"]
-    looks = {(line.get_color(), line.get_linestyle()) for line in ax.lines}
-    assert len(looks) == 3
-    assert "At the end: 8: 0.100; 32: 0.010; none: 0.400." in figure.alt
-
-
-def test_losses_by_width_shows_plain_numbers():
-    """0.1 is easier to read than 10 to the power of -1."""
-    figure = plots.plot_losses_by_width({"8": [0.6, 0.03]})
-    figure.draw_without_rendering()
-    (ax,) = figure.axes
-    labels = [label.get_text() for label in ax.get_yticklabels()]
-    assert {"0.05", "0.1", "0.2", "0.5"} <= set(labels)
-    minor = [label.get_text() for label in ax.get_yticklabels(minor=True)]
-    assert set(minor) <= {""}
-
-
-def test_losses_by_width_that_end_alike_keep_their_order():
-    """The last digits, which depend on the machine, decide nothing."""
-    losses = {"a": [1.0, 0.21], "b": [1.0, 0.21 + 1e-12]}
-    assert legend_of(plots.plot_losses_by_width(losses)) == ["a: 0.210", "b: 0.210"]
-
-
-@pytest.mark.parametrize(
-    "losses", [{}, {"a": [1.0, 0.5], "b": [1.0]}, {"a": [1.0, 0.5], "b": []}]
-)
-def test_losses_of_different_lengths(losses):
-    with pytest.raises(ValueError, match="needs losses of one length, got lengths"):
-        plots.plot_losses_by_width(losses)
-
-
-@pytest.mark.parametrize("curve", [[1.0], [1.0, 0.0], [1.0, float("inf")]])
-def test_losses_that_no_logarithmic_axis_can_show(curve):
-    with pytest.raises(ValueError, match="'a' must hold two losses at least, above"):
-        plots.plot_losses_by_width({"a": curve})
-
-
 CURVE_FIGURES = {
     "activations": lambda x, y: plots.plot_activations(x, {"f": y}),
     "derivatives": lambda x, y: plots.plot_derivatives(x, {"f": y}),
@@ -366,3 +540,88 @@ def test_no_curves(x):
 def test_fits_with_a_target_of_another_length(x):
     with pytest.raises(ValueError, match="'target' must hold one finite number"):
         plots.plot_fits(x, x[1:], {"f": x})
+
+
+# 4.4: gradients by layer.
+
+
+def by_name(*sizes):
+    """Return magnitudes as ``gradient_magnitudes`` does."""
+    return {f"layers.{index}.0.weight": size for index, size in enumerate(sizes)}
+
+
+TWO_LINES = {"without": by_name(1e-4, 2e-3, 0.03), "with": by_name(0.2, 0.25, 1.5)}
+
+
+def test_gradient_magnitudes_shows_each_layer():
+    figure = plots.plot_gradient_magnitudes(TWO_LINES)
+    (ax,) = figure.axes
+    assert line_data(ax) == {"without": [1e-4, 2e-3, 0.03], "with": [0.2, 0.25, 1.5]}
+    assert [list(line.get_xdata()) for line in ax.lines] == [[0, 1, 2]] * 2
+    assert ax.get_yscale() == "log"
+    assert ax.get_xlabel() == "layer (0 is next to the input)"
+    assert ax.get_ylabel() == "mean absolute gradient"
+    assert legend_of(figure) == ["without", "with"]
+    colors = [line.get_color() for line in ax.lines]
+    assert colors == [plots.COLORS["attention"], plots.COLORS["shortcut"]]
+    assert len({line.get_marker() for line in ax.lines}) == 2
+
+
+def test_gradient_magnitudes_writes_the_numbers_of_a_small_network():
+    (ax,) = plots.plot_gradient_magnitudes(TWO_LINES).axes
+    assert [text.get_text() for text in ax.texts] == [
+        *("0.0001", "0.002", "0.03"),
+        *("0.2", "0.25", "1.5"),
+    ]
+    (ax,) = plots.plot_gradient_magnitudes({"deep": by_name(*[0.5] * 9)}).axes
+    assert not ax.texts
+
+
+def test_gradient_magnitudes_says_the_numbers_in_powers_of_ten():
+    """Without digits that could differ from machine to machine."""
+    alt = plots.plot_gradient_magnitudes(TWO_LINES).alt
+    assert "3 layers without, from 10^-4 in layer 0 to 10^-2 in the last" in alt
+    assert "3 layers with, from 10^-1 in layer 0 to 10^0 in the last" in alt
+
+
+def test_gradient_magnitudes_in_panels():
+    """They share one axis, so that heights can be compared."""
+    deeper = {
+        "without": by_name(1e-28, *[1e-9] * 18, 0.01),
+        "with": by_name(*[2.0] * 20),
+    }
+    figure = plots.plot_gradient_magnitudes(TWO_LINES, deeper, titles=["3", "20"])
+    left, right = figure.axes
+    assert [ax.get_title(loc="left") for ax in (left, right)] == ["3", "20"]
+    assert line_data(right)["without"] == list(deeper["without"].values())
+    assert left.get_ylim() == right.get_ylim()
+    assert left.get_yscale() == right.get_yscale() == "log"
+    assert not left.texts
+    low, high = left.get_ylim()
+    ticks = [tick for tick in left.get_yticks() if low <= tick <= high]
+    assert 3 <= len(ticks) <= 9
+    assert len(figure.legends) == 1
+    assert legend_of(figure) == ["without", "with"]
+
+
+@pytest.mark.parametrize(
+    ("panels", "titles", "message"),
+    [
+        ([], [], "needs one panel at least"),
+        ([TWO_LINES], ["a", "b"], "2 titles for 1 panels"),
+        ([{}], [], "a panel must hold one to 5 lines"),
+        ([dict.fromkeys("abcdef", by_name(1.0, 2.0))], [], "one to 5 lines"),
+        ([{"none": {}}], [], "two points at least"),
+        (
+            [TWO_LINES, {"with": by_name(1.0, 2.0)}],
+            [],
+            r"must have the lines \['without', ",
+        ),
+        ([{"dead": by_name(0.1, 0.0)}], [], "above 0, 'dead' has 0.0"),
+        ([{"lost": by_name(1.0, float("nan"))}], [], "above 0, 'lost' has nan"),
+        ([{"far": by_name(1.0, float("inf"))}], [], "above 0, 'far' has inf"),
+    ],
+)
+def test_gradient_magnitudes_that_cannot_be_drawn(panels, titles, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_gradient_magnitudes(*panels, titles=titles)
