@@ -341,17 +341,17 @@ def plot_feature_distribution(before: Tensor, after: Tensor) -> CourseFigure:
         height=1.0 + 1.4 * num_tokens,
     )
     grid = figure.subplots(num_tokens, 2, sharex=True, sharey=True, squeeze=False)
-    colors = (COLORS["other"], COLORS["normalization"])
+    color = COLORS["normalization"]
     black = COLORS["shortcut"]
-    for column, (values, color) in enumerate(zip(panels, colors, strict=True)):
+    for column, values in enumerate(panels):
         for row, ax in enumerate(grid[:, column]):
             features = values[row]
             mean, std = features.mean().item(), features.std(unbiased=False).item()
             band = ax.axhspan(mean - std, mean + std, color=color, alpha=0.18, lw=0)
             x, heights = range(emb_dim), features.numpy()
             bars = ax.bar(x, heights, width=0.55, color=color, alpha=0.6)
-            line = ax.axhline(mean, color=black, linestyle="--", linewidth=1.2)
-            ax.axhline(0, color=black, linewidth=0.8)
+            line = ax.axhline(mean, color=black, linestyle="--", linewidth=1.4)
+            ax.axhline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
             shown_mean, shown_std = sizes[column][row]
             ax.set_title(
                 f"token {row}: mean {shown_mean:.2f}, "

@@ -782,7 +782,7 @@ def draw_deep_layer(page: Page, center: Point, number: int, gradient: str) -> Bo
 
 
 def draw_gradient(page: Page, downwards: Sequence[Box], *, around: bool) -> None:
-    """Draw the gradient's way through every layer, or around all but the last."""
+    """Draw the gradient's way through every layer, or around and into all but one."""
     end, top, *_, bottom = downwards
     color = COLORS[GRADIENT]
     page.label(
@@ -800,7 +800,12 @@ def draw_gradient(page: Page, downwards: Sequence[Box], *, around: bool) -> None
     lane, turn = top.right[0] + 24, start[1] - 9
     way = [start, (x, turn), (lane, turn), (lane, stop)]
     page.arrow(way, ["gradient"], GRADIENT)
-    page.label((lane + 7, 246), "past the\nlayers", color)
+    for layer in downwards[2:]:
+        y = layer.top[1] + 9  # under the plus: what goes into the layer
+        into = [(lane, y), (x, y), (x, layer.top[1])]
+        page.arrow(into, ["gradient"], GRADIENT)
+        page.dot((lane, y), ["gradient"], GRADIENT)
+    page.label((lane + 7, 246), "around\neach layer,\nand into it", color)
 
 
 PICTURES: dict[str, Callable[[], Figure]] = {
