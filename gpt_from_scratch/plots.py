@@ -494,6 +494,7 @@ def _draw_curves(ax: Axes, x: Tensor, curves: Mapping[str, Tensor]) -> None:
             linestyle=style,
             linewidth=2,
             label=name,
+            zorder=2 - index / 10,  # the first, dashed, over the others
         )
     ax.set_xlim(x.min().item(), x.max().item())
     ax.spines[["top", "right"]].set_visible(False)
