@@ -104,6 +104,32 @@ def _require_positive(lines: Mapping[str, Sequence[float]]) -> None:
                 )
 
 
+def _require_one_shape(what: str, one: Tensor, other: Tensor) -> None:
+    """Refuse two tensors that are not rows of features, as many in both, or empty."""
+    if one.ndim != 2 or one.shape != other.shape or one.numel() == 0:
+        raise ValueError(
+            f"both {what} must have one shape (tokens, features), got "
+            f"{tuple(one.shape)} and {tuple(other.shape)}"
+        )
+
+
+def _plain(values: Tensor) -> Tensor:
+    """Return the values as matplotlib takes them."""
+    return values.detach().double().cpu()
+
+
+def _power_of_ten(size: float) -> str:
+    return f"10^{round(math.log10(size))}"
+
+
+def _finish(figure: CourseFigure, ax: Axes, x_label: str, y_label: str) -> None:
+    """Name the axes, open the frame above and on the right, put the legend beside."""
+    ax.set_xlabel(x_label)
+    ax.set_ylabel(y_label)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
+
+
 def plot_losses(
     losses: Mapping[str, Sequence[float]],
     baseline: float | None = None,
@@ -163,12 +189,12 @@ def plot_losses(
         ax.yaxis.set_minor_formatter(lambda *_: "")
     else:
         ax.set_ylim(0, top)
-    ax.set_xlabel("training step")
-    ax.set_ylabel("loss (mean squared error)")
     ax.grid(axis="y", color="#E0E0E0")
-    ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
+    _finish(figure, ax, "training step", "loss (mean squared error)")
     return figure
+
+
+# 4.1: embeddings and logits.
 
 
 def plot_embeddings(
@@ -189,25 +215,19 @@ def plot_embeddings(
         The figure.
 
     Raises:
-        ValueError: If the shapes differ or are not ``(T, emb_dim)``, or the number of
-            tokens is not ``T`` or 0, or ``num_features`` less than 1.
+        ValueError: If the shapes differ or are not ``(T, emb_dim)``, or there are no
+            features, or the number of tokens is not ``T`` or 0, or ``num_features``
+            less than 1.
         TypeError: If ``num_features`` is not an integer.
     """
     require_int("num_features", num_features, at_least=1)
-    if (
-        token_embeddings.ndim != 2
-        or token_embeddings.shape != position_embeddings.shape
-    ):
-        raise ValueError(
-            f"both embeddings must have one shape (tokens, features), got "
-            f"{tuple(token_embeddings.shape)} and {tuple(position_embeddings.shape)}"
-        )
+    if not tokens:
+        raise ValueError("needs at least one token")
+    _require_one_shape("embeddings", token_embeddings, position_embeddings)
     if len(tokens) != len(token_embeddings):
         raise ValueError(
             f"{len(tokens)} tokens for {len(token_embeddings)} rows of embeddings"
         )
-    if not tokens:
-        raise ValueError("needs at least one token")
     labels = [repr(token) for token in tokens]
     panels = [
         ("Token embeddings: what", token_embeddings, labels),
@@ -220,7 +240,7 @@ def plot_embeddings(
         height=0.9 + 0.75 * len(tokens),
     )
     axes = figure.subplots(3, 1, sharex=True)
-    shown = [rows[:, :num_features].detach().float().cpu() for _, rows, _ in panels]
+    shown = [_plain(rows[:, :num_features]) for _, rows, _ in panels]
     limit = max(rows.abs().max().item() for rows in shown)
     for ax, rows, (title, _, row_labels) in zip(axes, shown, panels, strict=True):
         image = ax.imshow(
@@ -253,7 +273,7 @@ def plot_logits(logits: Tensor, num_bins: int = 120) -> CourseFigure:
         ValueError: If all logits are equal, or one is not finite, or ``num_bins`` is
             less than 1.
     """
-    values = logits.detach().flatten().double().cpu()
+    values = _plain(logits).flatten()
     finite = values.numel() > 0 and bool(values.isfinite().all())
     if not finite or values.min() == values.max():
         raise ValueError(
@@ -282,12 +302,9 @@ def plot_logits(logits: Tensor, num_bins: int = 120) -> CourseFigure:
     label = f"mean ± standard\ndeviation {std:.2f}"
     ax.axvline(mean - std, color=black, linestyle=":")
     ax.axvline(mean + std, color=black, linestyle=":", label=label)
-    ax.set_xlabel("logit")
-    ax.set_ylabel("number of logits")
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
-    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
-    ax.spines[["top", "right"]].set_visible(False)
+    _finish(figure, ax, "logit", "number of logits")
     return figure
 
 
@@ -311,15 +328,11 @@ def plot_feature_distribution(before: Tensor, after: Tensor) -> CourseFigure:
         ValueError: If the shapes differ or are not ``(T, emb_dim)``, or there are more
             than 4 tokens or none, or no features, or a value is not finite.
     """
-    if before.ndim != 2 or before.shape != after.shape or before.numel() == 0:
-        raise ValueError(
-            f"both tensors must have one shape (tokens, features), got "
-            f"{tuple(before.shape)} and {tuple(after.shape)}"
-        )
+    _require_one_shape("tensors", before, after)
     num_tokens, emb_dim = before.shape
     if num_tokens > 4:
         raise ValueError(f"at most 4 tokens fit, got {num_tokens}")
-    panels = [values.detach().double().cpu() for values in (before, after)]
+    panels = [_plain(values) for values in (before, after)]
     if not all(bool(values.isfinite().all()) for values in panels):
         raise ValueError("all features must be finite")
     sizes = [
@@ -414,7 +427,7 @@ def plot_spread_over_depth(
     words += f"logarithmic axis, for {', '.join(without)}. Without normalization: "
     words += ". With it, ".join(
         ", ".join(
-            f"{name} ends near 10^{round(math.log10(values[-1]))}"
+            f"{name} ends near {_power_of_ten(values[-1])}"
             for name, values in curves.items()
         )
         for _, curves in panels
@@ -467,11 +480,6 @@ def _require_functions(x: Tensor, curves: Mapping[str, Tensor]) -> None:
             )
 
 
-def _plain(values: Tensor) -> Tensor:
-    """Return the values as matplotlib takes them."""
-    return values.detach().double().cpu()
-
-
 # The first is what is compared with, the second what it is about; then others.
 _CURVES = (
     (COLORS["other"], "--"),
@@ -481,11 +489,13 @@ _CURVES = (
 )
 
 
-def _draw_curves(ax: Axes, x: Tensor, curves: Mapping[str, Tensor]) -> None:
+def _draw_curves(
+    ax: Axes, x: Tensor, curves: Mapping[str, Tensor], first_style: int = 0
+) -> None:
     """Draw named curves, with thin lines through zero behind them."""
     ax.axhline(0, color=COLORS["other"], linewidth=0.6)
     ax.axvline(0, color=COLORS["other"], linewidth=0.6)
-    for index, (name, curve) in enumerate(curves.items()):
+    for index, (name, curve) in enumerate(curves.items(), start=first_style):
         color, style = _CURVES[index % len(_CURVES)]
         ax.plot(
             _plain(x).numpy(),
@@ -497,7 +507,6 @@ def _draw_curves(ax: Axes, x: Tensor, curves: Mapping[str, Tensor]) -> None:
             zorder=2 - index / 10,  # the first, dashed, over the others
         )
     ax.set_xlim(x.min().item(), x.max().item())
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def plot_activations(x: Tensor, outputs: Mapping[str, Tensor]) -> CourseFigure:
@@ -535,9 +544,7 @@ def plot_activations(x: Tensor, outputs: Mapping[str, Tensor]) -> CourseFigure:
         color = COLORS["shortcut"]
         label = f"lowest point of {name}:\n{low_y:.2f} at {low_x:.2f}"
         ax.plot(low_x, low_y, "o", color=color, markersize=6, label=label)
-    ax.set_xlabel("input x")
-    ax.set_ylabel("output")
-    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
+    _finish(figure, ax, "input x", "output")
     return figure
 
 
@@ -575,9 +582,7 @@ def plot_derivatives(x: Tensor, derivatives: Mapping[str, Tensor]) -> CourseFigu
         label = f"{name} passes\nno gradient"
         ax.axvspan(low, high, color=COLORS["other"], alpha=0.15, lw=0, label=label)
     _draw_curves(ax, x, derivatives)
-    ax.set_xlabel("input x")
-    ax.set_ylabel("derivative (slope)")
-    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
+    _finish(figure, ax, "input x", "derivative (slope)")
     return figure
 
 
@@ -613,15 +618,12 @@ def plot_approximation_error(
         f"largest, {size}, at an input of {marked}.",
     )
     ax = figure.subplots()
-    _draw_curves(ax, x, {"zero": torch.zeros_like(error), "difference": error})
-    ax.lines[2].remove()  # the zero line is there already
+    _draw_curves(ax, x, {"difference": error}, first_style=1)
     color = COLORS["shortcut"]
     label = f"largest: {size}\nat {marked}"
     places_x, places_y = _plain(x)[places].numpy(), error[places].numpy()
     ax.plot(places_x, places_y, "o", color=color, markersize=6, label=label)
-    ax.set_xlabel("input x")
-    ax.set_ylabel("approximation - exact")
-    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.8)
+    _finish(figure, ax, "input x", "approximation - exact")
     return figure
 
 
@@ -732,31 +734,28 @@ def plot_gradient_magnitudes(
     axes[0].yaxis.set_minor_locator(NullLocator())
     bins = 10 if len(lines) == 1 else 5
     for ax, panel in zip(axes, lines, strict=True):
-        few = max(map(len, panel.values())) <= 8
+        few = len(next(iter(panel.values()))) <= 8  # all lines are of equal length
+        write_sizes = few and len(lines) == 1
         for (label, sizes), style in zip(panel.items(), _STYLES, strict=False):
             color, _, marker = style
             size = 6 if few else 3
             ax.plot(sizes, color=color, marker=marker, ms=size, label=label)
-            if few and len(lines) == 1:
+            if write_sizes:
                 _write_sizes(ax, sizes, color)
+        if write_sizes:
+            ax.margins(x=0.08, y=0.14)
         ax.set_xlabel("layer (0 is next to the input)")
         ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 5, 10], integer=True))
         ax.grid(axis="y", color="#E0E0E0")
         ax.spines[["top", "right"]].set_visible(False)
     for ax, title in zip(axes, titles, strict=False):
         ax.set_title(title, loc="left", fontsize=10)
-    if few and len(lines) == 1:
-        axes[0].margins(x=0.08, y=0.14)
     axes[0].set_ylabel("mean absolute gradient")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper center", ncols=len(labels), frameon=False
     )
     return figure
-
-
-def _power_of_ten(size: float) -> str:
-    return f"10^{round(math.log10(size))}"
 
 
 def _few_powers_of_ten(panels: Sequence[Mapping[str, Sequence[float]]]) -> FixedLocator:

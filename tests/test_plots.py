@@ -19,6 +19,10 @@ def embeddings():
     return torch.randn(3, 40), torch.randn(3, 40)
 
 
+def legend_of(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def drawn_rows(ax):
     """Return the values of a heat map."""
     return torch.tensor(ax.images[0].get_array().filled().tolist())
@@ -109,7 +113,7 @@ def test_logits_marks_mean_and_deviation(logits):
     mean, std = logits.mean().item(), logits.std().item()
     marks = sorted(line.get_xdata()[0] for line in figure.axes[0].lines[1:])
     assert marks == pytest.approx([mean - std, mean, mean + std], abs=0.01)
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    legend = legend_of(figure)
     assert legend[0] == "logits"
     assert f"mean {mean:.2f}" in legend
     assert f"mean ± standard\ndeviation {std:.2f}" in legend
@@ -122,7 +126,7 @@ def test_logits_mean_never_reads_minus_zero():
     logits = torch.randn(1000)
     figure = plots.plot_logits(logits - logits.mean() - 1e-4)
     assert "-0.00" not in figure.alt
-    assert "mean 0.00" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "mean 0.00" in legend_of(figure)
 
 
 @pytest.mark.parametrize(
@@ -182,10 +186,6 @@ def test_a_new_machine_prints_no_font_message(tmp_path):
         check=True,
     )
     assert (done.stdout, done.stderr) == ("", "")
-
-
-def legend_of(figure):
-    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def line_of(ax, label):
@@ -322,7 +322,7 @@ def test_feature_distribution_labels(features):
         "feature, after",
     ]
     assert {ax.get_ylabel() for ax in figure.axes[::2]} == {"value"}
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    legend = legend_of(figure)
     assert legend == ["feature", "mean", "mean ± standard deviation"]
 
 
@@ -372,7 +372,7 @@ def test_spread_over_depth_draws_both_panels():
     assert left.get_ylabel() == "spread (standard deviation)"
     assert left.get_title() == "without normalization"
     assert right.get_title() == "with layer normalization"
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    legend = legend_of(figure)
     assert legend == list(SPREADS)
 
 
