@@ -55,6 +55,7 @@ from gpt_from_scratch.model_size import (
 
 # 4.7 Generating text.
 from gpt_from_scratch.text_generation import generate_text_simple
+from gpt_from_scratch.pretrained import load_pretrained
 
 # For the notebooks: prints that are equal on every machine.
 from gpt_from_scratch.display import rounded
@@ -94,6 +95,7 @@ __all__ = [
     "training_bytes",
     # 4.7
     "generate_text_simple",
+    "load_pretrained",
     # Notebooks
     "rounded",
 ]
