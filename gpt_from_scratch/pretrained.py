@@ -20,7 +20,7 @@ from gpt_from_scratch.weight_files import (
 )
 
 # What each tensor of a GPT-2 file becomes: its name there, the names here. The largest
-# come first: while a tensor is copied there are two of it, best before all others.
+# come first: while a tensor is copied, it takes memory twice.
 _MODEL = {
     "wte.weight": ["tok_emb.weight"],
     "lm_head.weight": ["out_head.weight"],  # not in OpenAI's files: it is wte.weight
@@ -119,18 +119,17 @@ def load_pretrained(
         if _is_tied(stored):
             mapping.pop(_HEAD, None)
             model.tie_weights()
-        weights = {}
+        # Memory for all weights before any is read: what reading takes in between is
+        # then used again and again, and leaves no gaps.
+        model.to(dtype or _DTYPES[stored["wte.weight"].dtype])
+        model.to_empty(device=device)
         for name, parameters in mapping.items():
             tensor = stored[name].read()
             if _IN_BLOCK.fullmatch(name):
                 tensor = tensor.t()  # a vector stays as it is
             parts = tensor.chunk(len(parameters))
             for parameter, part in zip(parameters, parts, strict=True):
-                # A copy of each part, contiguous and in memory of its own.
-                kind = dtype or part.dtype
-                weight = torch.empty(part.shape, dtype=kind, device=device)
-                weights[parameter] = weight.copy_(part)
-    model.load_state_dict(weights, assign=True)
+                model.get_parameter(parameter).detach().copy_(part)
     return model.eval()
 
 
@@ -266,4 +265,10 @@ def _is_tied(stored: Mapping[str, StoredTensor]) -> bool:
     head, embedding = stored.get(_HEAD), stored["wte.weight"]
     if head is None:
         return True
-    return head.dtype == embedding.dtype and torch.equal(head.read(), embedding.read())
+    if head.dtype != embedding.dtype:
+        return False
+    step = 16384  # rows at a time, or two large matrices would be in memory
+    return all(
+        torch.equal(head.rows(start, start + step), embedding.rows(start, start + step))
+        for start in range(0, head.shape[0], step)
+    )

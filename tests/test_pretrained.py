@@ -159,12 +159,22 @@ def test_untied_whatever_the_configuration_says(save):
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_equal_head_is_tied(save, dtype):
-    """Some files hold the token embedding twice."""
-    theirs, folder = save()
+    """Some files hold the token embedding twice; it is compared piece by piece."""
+    theirs, folder = save(vocab_size=20000)
     change(folder, {"lm_head.weight": theirs.lm_head.weight.detach().clone()})
     ours = load_pretrained(folder, dtype=dtype)
     assert ours.is_tied
     assert torch.equal(ours.tok_emb.weight, theirs.lm_head.weight.to(dtype))
+
+
+def test_head_differs_in_its_last_number(save):
+    """Nearly equal is a matrix of its own."""
+    theirs, folder = save(vocab_size=20000)
+    head = theirs.lm_head.weight.detach().clone()
+    head[-1, -1] += 1
+    ours = load_pretrained(change(folder, {"lm_head.weight": head}))
+    assert not ours.is_tied
+    assert torch.equal(ours.out_head.weight, head)
 
 
 def test_masks_are_ignored(save):
@@ -316,17 +326,26 @@ dtype = getattr(torch, sys.argv[3])
 model = load_pretrained(sys.argv[1], dtype=dtype)
 weights = sum(p.nbytes for p in model.parameters())
 print((kilobytes("VmHWM") - before) * 1024 / weights)
-"""
+"""  # it was 1.02 for float32 and 1.04 for bfloat16
 
 
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="/proc tells the memory's peak"
 )
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_peak_memory(full, folder, dtype):
+@pytest.mark.parametrize("head", ["missing", "equal"])
+def test_peak_memory(full, folder, tmp_path, head, dtype):
     """The peak is at most 1.2 times the weights, converted or not."""
-    command = [sys.executable, "-c", MEMORY, str(full[1]), str(folder), dtype]
+    path = full[1] / FILE
+    if head == "equal":
+        content = load_file(path)
+        path = tmp_path / FILE
+        wte = content["transformer.wte.weight"]
+        save_file({**content, "lm_head.weight": wte.clone()}, path)
+    command = [sys.executable, "-c", MEMORY, str(path), str(folder), dtype]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
+    if head == "equal":
+        path.unlink()
     assert 0.9 < float(run.stdout) < 1.2
 
 
