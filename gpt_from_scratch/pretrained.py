@@ -1,12 +1,13 @@
 """After section 4.7: GPT-2's trained weights, as OpenAI published them."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gpt_from_scratch.gpt_model import GPTModel
 from gpt_from_scratch.llm_architecture import GPTConfig
@@ -124,13 +125,17 @@ def load_pretrained(
         model.to(dtype or _DTYPES[stored["wte.weight"].dtype])
         model.to_empty(device=device)
         for name, parameters in mapping.items():
-            tensor = stored[name].read()
-            if _IN_BLOCK.fullmatch(name):
-                tensor = tensor.t()  # a vector stays as it is
-            parts = tensor.chunk(len(parameters))
-            for parameter, part in zip(parameters, parts, strict=True):
-                model.get_parameter(parameter).detach().copy_(part)
+            _copy(stored[name].read(), name, map(model.get_parameter, parameters))
     return model.eval()
+
+
+def _copy(tensor: Tensor, name: str, parameters: Iterable[Tensor]) -> None:
+    """Copy a tensor of the file into the parameters that it becomes."""
+    if _IN_BLOCK.fullmatch(name):
+        tensor = tensor.t()  # a vector stays as it is
+    targets = [parameter.detach() for parameter in parameters]
+    for target, part in zip(targets, tensor.chunk(len(targets)), strict=True):
+        target.copy_(part)
 
 
 def _check_target(device: str | torch.device, dtype: torch.dtype | None) -> None:
