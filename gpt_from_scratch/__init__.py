@@ -56,6 +56,7 @@ from gpt_from_scratch.model_size import (
 # 4.7 Generating text.
 from gpt_from_scratch.text_generation import generate, generate_text_simple
 from gpt_from_scratch.kv_cache import KVCache
+from gpt_from_scratch.pretrained import load_pretrained
 
 # For the notebooks: prints that are equal on every machine.
 from gpt_from_scratch.display import rounded
@@ -97,6 +98,7 @@ __all__ = [
     "generate_text_simple",
     "generate",
     "KVCache",
+    "load_pretrained",
     # Notebooks
     "rounded",
 ]
