@@ -283,5 +283,10 @@ def _is_tied(stored: Mapping[str, StoredTensor]) -> bool:
     head, embedding = stored.get(_HEAD), stored["wte.weight"]
     if head is None:
         return True
-    same_type = head.dtype == embedding.dtype
-    return same_type and torch.equal(head.read(), embedding.read())
+    if head.dtype != embedding.dtype:
+        return False
+    step = 16384  # rows at a time, or two large matrices would be in memory
+    return all(
+        torch.equal(head.rows(start, start + step), embedding.rows(start, start + step))
+        for start in range(0, head.shape[0], step)
+    )

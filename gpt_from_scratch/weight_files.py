@@ -97,6 +97,10 @@ class StoredTensor(NamedTuple):
     def read(self) -> Tensor:
         return self.file.get_tensor(self.key)
 
+    def rows(self, start: int, stop: int) -> Tensor:
+        stop = min(stop, self.shape[0])
+        return self.file.get_slice(self.key)[start:stop]
+
 
 def open_weight_files(paths: list[Path], stack: ExitStack) -> dict[str, StoredTensor]:
     """List all tensors by name, without the prefix that some files give it.

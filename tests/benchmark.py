@@ -3,12 +3,14 @@
     python tests/benchmark.py                      # on a GPU if there is one
     python tests/benchmark.py --device cpu --dtype bfloat16
 
-Contestants, all with GPT-2's smallest model, tied, with random weights that are equal:
+Contestants, all with GPT-2's smallest model, tied, and the same random weights, read
+from a file in Hugging Face's layout:
 
 - module: ``GPTModel`` and ``generate``;
 - textbook: the same model with scores, mask and softmax spelled out and a mask stored
   in every block, scoring every position, and without a cache: ``generate_text_simple``;
-- Hugging Face: ``GPT2LMHeadModel`` and its ``generate``, if transformers is installed;
+- Hugging Face: ``GPT2LMHeadModel`` and its ``generate``, if transformers is installed
+  (without, there is no file, and the weights are drawn);
 - floor: what the machine could do at best, from its memory bandwidth and matrix rate,
   both measured here: every token that is generated needs every weight once, and a
   prompt all its multiplications.
@@ -21,6 +23,7 @@ import argparse
 import contextlib
 import multiprocessing
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +41,7 @@ from gpt_from_scratch import (
     generate,
     generate_text_simple,
     kv_cache_bytes_per_token,
+    load_pretrained,
     parameter_counts,
 )
 
@@ -78,15 +82,17 @@ class TextbookAttention(MultiHeadAttention):
 # for a prefill, the best token after the last.
 
 
-def build_module(device: str, dtype: torch.dtype) -> GPTModel:
+def build_module(folder: str | None, device: str, dtype: torch.dtype) -> GPTModel:
+    if folder is not None:
+        return load_pretrained(folder, device=device, dtype=dtype)
     torch.manual_seed(123)
     model = GPTModel(CFG)
     model.tie_weights()
     return model.to(device, dtype).eval()
 
 
-def build_textbook(device: str, dtype: torch.dtype) -> GPTModel:
-    model = build_module(device, dtype)
+def build_textbook(folder: str | None, device: str, dtype: torch.dtype) -> GPTModel:
+    model = build_module(folder, device, dtype)
     for block in model.trf_blocks:
         attention = TextbookAttention(
             CFG["emb_dim"],
@@ -95,32 +101,17 @@ def build_textbook(device: str, dtype: torch.dtype) -> GPTModel:
             CFG["drop_rate"],
             CFG["n_heads"],
             CFG["qkv_bias"],
-        ).to(device, dtype)
-        attention.load_state_dict(block.att.state_dict(), strict=False)
+        ).to(device)
+        attention.load_state_dict(block.att.state_dict(), strict=False, assign=True)
         block.att = attention
     return model.eval()
 
 
-def build_hugging_face(device: str, dtype: torch.dtype) -> torch.nn.Module:
-    config = transformers.GPT2Config(eos_token_id=None, pad_token_id=0)
-    model = transformers.GPT2LMHeadModel(config).eval()
-    with torch.no_grad():
-        ours = build_module("cpu", torch.float32)
-        gpt2 = model.transformer
-        gpt2.wte.weight.copy_(ours.tok_emb.weight)
-        gpt2.wpe.weight.copy_(ours.pos_emb.weight)
-        for theirs, block in zip(gpt2.h, ours.trf_blocks, strict=True):
-            qkv = (block.att.W_query, block.att.W_key, block.att.W_value)
-            theirs.attn.c_attn.weight.copy_(torch.cat([p.weight for p in qkv]).T)
-            theirs.attn.c_attn.bias.copy_(torch.cat([p.bias for p in qkv]))
-            for conv1d, linear in (
-                (theirs.attn.c_proj, block.att.out_proj),
-                (theirs.mlp.c_fc, block.ff.layers[0]),
-                (theirs.mlp.c_proj, block.ff.layers[2]),
-            ):
-                conv1d.weight.copy_(linear.weight.T)
-                conv1d.bias.copy_(linear.bias)
-    return model.to(device, dtype)
+def build_hugging_face(
+    folder: str | None, device: str, dtype: torch.dtype
+) -> torch.nn.Module:
+    model = transformers.GPT2LMHeadModel.from_pretrained(folder, dtype=dtype)
+    return model.to(device).eval()
 
 
 def prefill_module(model: GPTModel, ids: Tensor) -> Tensor:
@@ -244,19 +235,21 @@ def _resident(key: str) -> int:
     raise KeyError(key)
 
 
-def peak_bytes(name: str, job: str, device: str, dtype: torch.dtype) -> int:
+def peak_bytes(
+    name: str, job: str, folder: str | None, device: str, dtype: torch.dtype
+) -> int:
     """Tell the most memory that model and job take together. In a fresh process."""
     build = CONTESTANTS[name][0]
     with torch.no_grad():
         run = make_jobs(name, device)[job]
         if device == "cuda":
-            model = build(device, dtype)
+            model = build(folder, device, dtype)
             torch.cuda.reset_peak_memory_stats()
             run(model)
             return torch.cuda.max_memory_allocated()
         torch.rand(512, 512) @ torch.rand(512, 512)  # what the libraries keep
         before = _resident("VmRSS")
-        model = build(device, dtype)
+        model = build(folder, device, dtype)
         Path("/proc/self/clear_refs").write_text("5")  # what building took is past
         run(model)
         return _resident("VmHWM") - before
@@ -281,15 +274,20 @@ def show(header: list[str], rows: list[list[str]]) -> None:
     print()  # noqa: T201
 
 
-def compare_times(device: str, dtype: torch.dtype, repeats: int) -> None:
-    models = {name: parts[0](device, dtype) for name, parts in CONTESTANTS.items()}
+def compare_times(
+    folder: str | None, device: str, dtype: torch.dtype, repeats: int
+) -> None:
+    models = {
+        name: parts[0](folder, device, dtype) for name, parts in CONTESTANTS.items()
+    }
     jobs = {name: make_jobs(name, device) for name in CONTESTANTS}
     floor = Floor(device, dtype)
     rows = []
     with torch.no_grad():
-        for name, model in models.items():  # the first run of a kind is slower
-            for job in jobs[name].values():
-                job(model)
+        for name, (_, prefill, continue_text) in CONTESTANTS.items():
+            ids = torch.tensor([PROMPT], device=device)  # the first run is slower
+            prefill(models[name], ids)
+            continue_text(models[name], ids, 4)
         for job in jobs["module"]:
             took: dict[str, list[float]] = {name: [] for name in models}
             floors, results = [], {}
@@ -320,14 +318,14 @@ def compare_times(device: str, dtype: torch.dtype, repeats: int) -> None:
     )
 
 
-def compare_memory(device: str, dtype: torch.dtype) -> None:
+def compare_memory(folder: str | None, device: str, dtype: torch.dtype) -> None:
     if device == "cpu" and not Path("/proc/self/clear_refs").exists():
         print("peak memory: measured on Linux, or on a GPU, only")  # noqa: T201
         return
     rows = []
     for job in make_jobs("module", "cpu"):
         peaks = {
-            name: _peak_in_fresh_process(name, job, device, dtype)
+            name: _peak_in_fresh_process(name, job, folder, device, dtype)
             for name in CONTESTANTS
         }
         for name, peak in peaks.items():
@@ -349,13 +347,20 @@ def main() -> None:
         f"GPT-2 small, {args.device}, {args.dtype}, torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads; {args.repeats} turns\n"
     )
-    if transformers is None:
-        print('Hugging Face is left out: pip install -e ".[dev]"\n')  # noqa: T201
-    else:
-        transformers.logging.set_verbosity_error()
-    with contextlib.suppress(KeyboardInterrupt):
-        compare_times(args.device, DTYPES[args.dtype], args.repeats)
-        compare_memory(args.device, DTYPES[args.dtype])
+    with contextlib.ExitStack() as stack:
+        folder = None
+        if transformers is None:
+            print('Hugging Face is left out: pip install -e ".[dev]"\n')  # noqa: T201
+        else:
+            transformers.logging.set_verbosity_error()
+            transformers.logging.disable_progress_bar()
+            torch.manual_seed(123)
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            config = transformers.GPT2Config(eos_token_id=None, pad_token_id=0)
+            transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+        dtype = DTYPES[args.dtype]
+        compare_times(folder, args.device, dtype, args.repeats)
+        compare_memory(folder, args.device, dtype)
 
 
 if __name__ == "__main__":
