@@ -83,12 +83,14 @@ _STYLES = (
 )
 
 
-def _require_lines(what: str, lines: Mapping[str, Sequence[float]]) -> None:
-    """Refuse what is not one to five lines of equal length, two points at least."""
+def _require_lines(
+    what: str, lines: Mapping[str, Sequence[float]], most: int = len(_STYLES)
+) -> None:
+    """Refuse what is not a few lines of equal length, two points at least."""
     lengths = {len(values) for values in lines.values()}
-    if not 1 <= len(lines) <= len(_STYLES) or len(lengths) != 1 or min(lengths) < 2:
+    if not 1 <= len(lines) <= most or len(lengths) != 1 or min(lengths) < 2:
         raise ValueError(
-            f"{what} must hold one to {len(_STYLES)} lines of equal length with two "
+            f"{what} must hold one to {most} lines of equal length with two "
             f"points at least, got lengths {[len(line) for line in lines.values()]}"
         )
 
@@ -683,7 +685,9 @@ def plot_fits(x: Tensor, target: Tensor, outputs: Mapping[str, Tensor]) -> Cours
 
 
 def plot_gradient_magnitudes(
-    *panels: Mapping[str, Mapping[str, float]], titles: Sequence[str] = ()
+    *panels: Mapping[str, Mapping[str, float]],
+    titles: Sequence[str] = (),
+    part: str = "layer",
 ) -> CourseFigure:
     """Draw the gradients of each layer's weight, on a logarithmic axis.
 
@@ -692,6 +696,7 @@ def plot_gradient_magnitudes(
             line is what ``gradient_magnitudes`` returns. All panels have the same
             names. A single panel of at most 8 layers has the numbers at its points.
         titles: The panels' titles; may be left out.
+        part: What the numbers belong to, if not to layers.
 
     Returns:
         The figure.
@@ -717,14 +722,18 @@ def plot_gradient_magnitudes(
                 f"all panels must have the lines {list(lines[0])}, got {list(panel)}"
             )
         _require_positive(panel)
-    words = [
-        f"{len(sizes)} layers {label}, from {_power_of_ten(sizes[0])} in layer 0 to "
-        f"{_power_of_ten(sizes[-1])} in the last"
-        for panel in lines
-        for label, sizes in panel.items()
-    ]
+    words = []
+    for index, panel in enumerate(lines):
+        for label, sizes in panel.items():
+            said = f"{len(sizes)} {part}s"
+            if titles and titles[index] != said:
+                said = f"{titles[index]}, {said}"
+            words.append(
+                f"{said} {label}, from {_power_of_ten(sizes[0])} in {part} 0 to "
+                f"{_power_of_ten(sizes[-1])} in the last"
+            )
     figure = CourseFigure(
-        f"Mean absolute gradient by layer on a logarithmic axis, in powers of ten: "
+        f"Mean absolute gradient by {part} on a logarithmic axis, in powers of ten: "
         f"{'; '.join(words)}.",
         height=3.4,
     )
@@ -744,7 +753,7 @@ def plot_gradient_magnitudes(
                 _write_sizes(ax, sizes, color)
         if write_sizes:
             ax.margins(x=0.08, y=0.14)
-        ax.set_xlabel("layer (0 is next to the input)")
+        ax.set_xlabel(f"{part} (0 is next to the input)")
         ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 5, 10], integer=True))
         ax.grid(axis="y", color="#E0E0E0")
         ax.spines[["top", "right"]].set_visible(False)
@@ -781,3 +790,272 @@ def _write_sizes(ax: Axes, sizes: Sequence[float], color: str) -> None:
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             zorder=1.8,  # over the grid, under the lines
         )
+
+
+# 4.5: attention, what moves what, and what the branches add.
+
+
+def plot_score_scaling(
+    head_dims: Sequence[int],
+    spreads: Mapping[str, Sequence[float]],
+    largest: Mapping[str, Sequence[float]],
+    num_keys: int,
+) -> CourseFigure:
+    """Draw how scores and attention weights depend on the number of features.
+
+    Args:
+        head_dims: Features of a query and a key, rising; two at least.
+        spreads: For each way to score its name and the scores' standard deviation at
+            each number of features; one to five ways.
+        largest: For the same ways, the largest weight that softmax makes of a row.
+        num_keys: How many keys a row has: an even share is one part in so many.
+
+    Returns:
+        The figure, a panel for the spreads and one for the weights.
+
+    Raises:
+        TypeError: If ``num_keys`` is not an integer.
+        ValueError: If the ways differ, or their numbers are not one for each of two
+            or more rising ``head_dims``, or a number is not above 0 and finite, or
+            ``num_keys`` less than 1.
+    """
+    require_int("num_keys", num_keys, at_least=1)
+    if len(head_dims) < 2 or list(head_dims) != sorted(set(head_dims)):
+        raise ValueError(f"head_dims must be two or more rising numbers: {head_dims}")
+    for what, lines in (("spreads", spreads), ("largest", largest)):
+        _require_lines(what, lines)
+        _require_positive(lines)
+        if any(len(values) != len(head_dims) for values in lines.values()):
+            raise ValueError(f"{what} must hold {len(head_dims)} numbers a line")
+    if list(spreads) != list(largest):
+        raise ValueError(
+            f"both panels need the same lines, got {list(spreads)} and {list(largest)}"
+        )
+    figure = CourseFigure(
+        f"Two panels over {head_dims[0]} to {head_dims[-1]} features per head, for "
+        f"scores {' and '.join(spreads)}: the spread of the scores, and the largest "
+        f"of {num_keys} attention weights, beside an even share.",
+        height=3.2,
+    )
+    left, right = figure.subplots(1, 2)
+    for ax, lines in ((left, spreads), (right, largest)):
+        for (name, values), style in zip(lines.items(), _STYLES, strict=False):
+            color, stroke, marker = style
+            ax.plot(
+                head_dims,
+                values,
+                color=color,
+                linestyle=stroke,
+                marker=marker,
+                label=name,
+            )
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(head_dims, [str(size) for size in head_dims])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlabel("features per head (head_dim)")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="y", color="#E0E0E0")
+    left.set_ylabel("spread of the scores\n(standard deviation)")
+    left.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 5, 10], integer=True))
+    left.set_ylim(bottom=0)
+    right.set_ylabel(f"largest of {num_keys} weights\n(mean over rows)")
+    right.set_ylim(0, 1)
+    label = f"even share, 1/{num_keys}"
+    right.axhline(1 / num_keys, color=COLORS["other"], linewidth=1.2, label=label)
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=len(labels), frameon=False
+    )
+    return figure
+
+
+def _require_maps(
+    what: str, maps: Mapping[str, Tensor], tokens: Sequence[str], most: int
+) -> None:
+    """Refuse maps that are not one number from 0 for each pair of tokens."""
+    size = len(tokens)
+    if not 1 <= len(maps) <= most or size == 0:
+        raise ValueError(
+            f"needs one to {most} {what} and a token at least, got {len(maps)} and "
+            f"{size}"
+        )
+    for name, values in maps.items():
+        if values.shape != (size, size):
+            raise ValueError(
+                f"{name!r} must have the shape ({size}, {size}), one row and one "
+                f"column for each token, got {tuple(values.shape)}"
+            )
+        if not bool(((values >= 0) & values.isfinite()).all()):
+            raise ValueError(f"{name!r} must hold finite numbers from 0")
+
+
+def _draw_map(
+    ax: Axes, values: Tensor, labels: Sequence[str], top: float, decimals: int
+) -> None:
+    """Draw one number for each pair of tokens, darker the larger; zeros stay empty."""
+    shown = _plain(values)
+    shades = shown.sqrt().where(shown > 0, math.nan)  # not a number: no colour
+    ax.imshow(shades.numpy(), cmap="Oranges", vmin=0, vmax=1.15 * math.sqrt(top))
+    size = len(labels)
+    for row in range(size):
+        for column in range(size):
+            value = shown[row, column].item()
+            if value == 0:
+                ax.plot(column, row, ".", color="#9A9A9A", markersize=3)
+            elif size <= 6:
+                ax.text(
+                    column,
+                    row,
+                    f"{value:.{decimals}f}",
+                    ha="center",
+                    va="center",
+                    fontsize=9 if size <= 5 else 8,
+                    color="white" if value > 0.6 * top else "#1F1F1F",
+                )
+    ax.set_xticks(range(size), labels, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(size), labels)
+    ax.tick_params(length=0)
+    ax.set_xticks([edge - 0.5 for edge in range(1, size)], minor=True)
+    ax.set_yticks([edge - 0.5 for edge in range(1, size)], minor=True)
+    ax.grid(which="minor", color="white", linewidth=1.5)
+    ax.tick_params(which="minor", length=0)
+
+
+def plot_attention_weights(
+    heads: Mapping[str, Tensor], tokens: Sequence[str]
+) -> CourseFigure:
+    """Draw heads' attention weights: a row for each token, of what it takes from which.
+
+    Args:
+        heads: For each head its name and its weights, shape ``(T, T)``; at most 4.
+        tokens: The ``T`` tokens as text, for the labels.
+
+    Returns:
+        The figure. Up to 6 tokens, each square holds its number; where a weight is
+        exactly 0, there is a dot.
+
+    Raises:
+        ValueError: If there are no heads or more than 4, or no tokens, or a shape is
+            not ``(T, T)``, or a weight is below 0 or not finite.
+    """
+    _require_maps("heads", heads, tokens, most=4)
+    labels = [token.strip() or repr(token) for token in tokens]
+    future = any(bool((values.triu(1) > 0).any()) for values in heads.values())
+    shape = "some weights lie on later tokens" if future else "lower triangles"
+    figure = CourseFigure(
+        f"Attention weights of {', '.join(heads)} as squares, darker the larger, a "
+        f"row and a column for each of the tokens {', '.join(labels)}: {shape}.",
+        height=3.1 if len(heads) > 2 else 3.7,
+    )
+    axes = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
+    for ax, (name, values) in zip(axes, heads.items(), strict=True):
+        _draw_map(ax, values, labels, top=1.0, decimals=2)
+        ax.set_title(name, fontsize=10)
+        ax.set_xlabel("takes from (key)")
+    axes[0].set_ylabel("this token (query)")
+    return figure
+
+
+def plot_influence(panels: Mapping[str, Tensor], tokens: Sequence[str]) -> CourseFigure:
+    """Draw how far a change of each input token moves each output token.
+
+    Args:
+        panels: For each case its name and the movements, shape ``(T, T)``: row the
+            output token, column the input token that was changed; at most 3.
+        tokens: The ``T`` tokens as text, for the labels.
+
+    Returns:
+        The figure. Up to 6 tokens, each square holds its number; where nothing moved,
+        there is a dot.
+
+    Raises:
+        ValueError: If there are no panels or more than 3, or no tokens, or a shape is
+            not ``(T, T)``, or a movement is below 0 or not finite.
+    """
+    _require_maps("panels", panels, tokens, most=3)
+    labels = [token.strip() or repr(token) for token in tokens]
+    words = []
+    for name, values in panels.items():
+        later = int((values.triu(1) > 0).sum())
+        words.append(
+            f"{name}: a changed token moves "
+            f"{'earlier tokens too' if later else 'itself and later tokens only'}"
+        )
+    figure = CourseFigure(
+        f"Maps of which input token moves which output token, for the tokens "
+        f"{', '.join(labels)}. {'. '.join(words)}.",
+        height=3.9,
+    )
+    top = max(values.max().item() for values in panels.values()) or 1.0
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (name, values) in zip(axes, panels.items(), strict=True):
+        _draw_map(ax, values, labels, top, decimals=2)
+        ax.set_title(name, fontsize=10)
+        ax.set_xlabel("input token that was changed")
+    axes[0].set_ylabel("output token that moved")
+    return figure
+
+
+def plot_branch_sizes(
+    by_block: Mapping[str, Sequence[float]], by_token: Mapping[str, Sequence[float]]
+) -> CourseFigure:
+    """Draw how much the branches add to the stream, by block and by token.
+
+    Args:
+        by_block: For each branch its name and the size of what it adds in each block,
+            as a share of the stream; first attention, then the feed-forward network.
+        by_token: For the same branches, the share for each token of a text.
+
+    Returns:
+        The figure; blocks are counted from 1, tokens from 0.
+
+    Raises:
+        ValueError: If the branches differ, or there are none or more than two, or a
+            panel's lines have different lengths or fewer than two points, or a share
+            is not above 0 and finite.
+    """
+    for what, lines in (("by_block", by_block), ("by_token", by_token)):
+        _require_lines(what, lines, most=2)
+        _require_positive(lines)
+    if list(by_block) != list(by_token):
+        raise ValueError(
+            f"both panels need the same branches, got {list(by_block)} and "
+            f"{list(by_token)}"
+        )
+    num_blocks = len(next(iter(by_block.values())))
+    num_tokens = len(next(iter(by_token.values())))
+    figure = CourseFigure(
+        f"What {' and '.join(by_block)} add, as a share of the stream: on the left "
+        f"in each of {num_blocks} blocks, on the right in the first block for each of "
+        f"{num_tokens} tokens.",
+        height=3.2,
+    )
+    left, right = figure.subplots(1, 2, sharey=True)
+    for ax, lines, first in ((left, by_block, 1), (right, by_token, 0)):
+        for index, (name, shares) in enumerate(lines.items()):
+            color = COLORS[("attention", "feed_forward")[index]]
+            marker = _STYLES[index][2]
+            every = max(1, len(shares) // 12)
+            ax.plot(
+                range(first, first + len(shares)),
+                [100 * share for share in shares],
+                color=color,
+                marker=marker,
+                markersize=5,
+                markevery=every,
+                label=name,
+            )
+        ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        ax.grid(axis="y", color="#E0E0E0")
+        ax.spines[["top", "right"]].set_visible(False)
+    left.set_ylim(bottom=0)
+    left.set_title("all tokens, block by block", loc="left", fontsize=10)
+    right.set_title("first block, token by token", loc="left", fontsize=10)
+    left.set_xlabel("block (1 is next to the input)")
+    right.set_xlabel("token (0 is the first of the text)")
+    left.set_ylabel("added, in % of the stream")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=len(labels), frameon=False
+    )
+    return figure

@@ -808,12 +808,176 @@ def draw_gradient(page: Page, downwards: Sequence[Box], *, around: bool) -> None
     page.label((lane + 7, 246), "around\neach layer,\nand into it", color)
 
 
+# 4.5: attention in several heads; the block, with its stream and two branches.
+
+QUERY, KEY, VALUE = 150.0, 290.0, 455.0  # middles of their columns
+HEADS = 337.5  # middle of what queries, keys and values end in
+SHARE = 14.0  # side of a square of attention weights
+SQUARE = "linear 768 \N{RIGHTWARDS ARROW} 768"
+
+
+def multi_head_attention() -> Figure:
+    """Draw one text's way through attention, with every shape."""
+    page = Page(600, 568)
+    page.arrow([(KEY, 43), (KEY, 67)], [])
+    for x in (QUERY, VALUE):
+        page.arrow([(KEY, 55), (x, 55), (x, 67)], [])
+    page.dot((KEY, 55), [], "other")
+    text, shape = "Features, normalized", f"{STREAM} (tokens, features)"
+    page.data("features", (KEY, 26), (190, 34), text, shape)
+    for shift in (10, 5, 0):
+        center = (300 + shift, 268 + shift)
+        panel = page.panel("heads", center, (464, 300))
+    page.label((80, 403), "12 heads side by side", size=LETTERS, weight="bold")
+    scores = draw_scores(page)
+    values = draw_projection(page, VALUE, "value")
+    weighted = page.box(
+        "weighted",
+        (HEADS, 372),
+        (375, 34),
+        "Weights times values: a weighted average",
+        "attention",
+        note="context, 4 \N{MULTIPLICATION SIGN} 64",
+    )
+    page.arrow([(scores.x, scores.top[1]), (scores.x, weighted.bottom[1])], [])
+    page.arrow([values.top, (VALUE, weighted.bottom[1])], [])
+    draw_joined(page, weighted, panel.top[1] + 10)
+    return page.figure
+
+
+def draw_projection(page: Page, x: float, name: str) -> Box:
+    """Draw a linear layer below the heads, and one head's share of its output."""
+    layer = page.box(name, (x, 84), (124, 34), f"W_{name}", "attention", SQUARE)
+    name = {"query": "Queries", "key": "Keys", "value": "Values"}[name]
+    share = page.data(name, (x, 154), (110, 34), name, "4 \N{MULTIPLICATION SIGN} 64")
+    page.connect(layer, share)
+    page.label((x + 7, 110), STREAM)
+    return share
+
+
+def draw_scores(page: Page) -> Box:
+    """Draw how queries and keys become a triangle of weights; return the triangle."""
+    queries, keys = (
+        draw_projection(page, QUERY, "query"),
+        draw_projection(page, KEY, "key"),
+    )
+    middle = (QUERY + KEY) / 2
+    scores = page.box(
+        "scores",
+        (middle, 212),
+        (250, 34),
+        "Query times key, divided by \N{SQUARE ROOT}64",
+        "attention",
+        note="scores, 4 \N{MULTIPLICATION SIGN} 4",
+    )
+    for box in (queries, keys):
+        page.arrow([box.top, (box.x, scores.bottom[1])], [])
+    softmax = page.box(
+        "softmax", (middle, 258), (250, 24), "Mask, then softmax", "attention"
+    )
+    page.connect(scores, softmax)
+    triangle = Box("weights", middle, 313, 4 * SHARE, 4 * SHARE)
+    page.connect(softmax, triangle)
+    color = COLORS["attention"]
+    for row in range(4):
+        for column in range(4):
+            center = (
+                triangle.left[0] + (column + 0.5) * SHARE,
+                triangle.top[1] - (row + 0.5) * SHARE,
+            )
+            # An even share of what a token sees: the fewer, the more from each.
+            fill = tint(color, 0.75 / (row + 1)) if column <= row else WHITE
+            square = Box("share", *center, SHARE, SHARE)
+            page._rectangle(square, Look(INK, fill, width=0.8), rounding=0, zorder=3)
+    page.label((triangle.right[0] + 8, 320), "weights, 4 \N{MULTIPLICATION SIGN} 4:")
+    page.label((triangle.right[0] + 8, 306), "a row for each token")
+    return triangle
+
+
+def draw_joined(page: Page, weighted: Box, y: float) -> None:
+    """Draw how the heads' contexts are joined, and the output projection."""
+    text, size = f"Heads joined: {STREAM}", (190, 24)
+    joined = page.data("joined", (HEADS, y + 31), size, text)
+    layer = page.box(
+        "output projection", (HEADS, y + 73), (190, 34), "out_proj", "attention", SQUARE
+    )
+    output = page.data("output", (HEADS, y + 115), size, f"Output: {STREAM}")
+    page.connect(weighted, joined, layer, output)
+
+
+TRUNK = 170.0  # where the stream goes straight up
+BRANCH = 322.0  # middle of what stands on a branch
+BRANCH_LAYER = (176.0, 24.0)
+SHAPE = "(B, T, 768)"
+
+
+def transformer_block() -> Figure:
+    """Draw the stream as a straight line, and the two branches beside it."""
+    page = Page(600, 508)
+    below = page.data("input", (TRUNK, 30), (130, 34), "Input", SHAPE)
+    attention = (
+        ("LayerNorm 1", "normalization", "each token to mean 0,\nvariance 1"),
+        (
+            "Masked multi-head attention",
+            "attention",
+            "takes from itself and\nfrom earlier tokens",
+        ),
+        ("Dropout", "other", "in training only"),
+    )
+    feed_forward = (
+        ("LayerNorm 2", "normalization", "its own scale and shift"),
+        (
+            "Feed-forward network",
+            "feed_forward",
+            "768 \N{RIGHTWARDS ARROW} 3,072 \N{RIGHTWARDS ARROW} 768",
+        ),
+        ("Dropout", "other", "in training only"),
+    )
+    first = "First branch: tokens learn from each other"
+    middle = draw_branch(page, below, 76, first, attention)
+    second = "Second branch: each token by itself"
+    total = draw_branch(page, middle, 270, second, feed_forward)
+    output = page.data("output", (TRUNK, 474), (130, 34), "Output", SHAPE)
+    page.arrow([total.top, output.bottom], [], "shortcut")
+    page.label((TRUNK - 18, 214), "adds what comes\nfrom other tokens", align="right")
+    page.label((TRUNK - 18, 408), "adds what the token\nmakes of it", align="right")
+    page.label((TRUNK - 12, 145), "the stream:", weight="bold", align="right")
+    page.label((TRUNK - 12, 125), "no layer stands\non it", align="right")
+    page.label((TRUNK - 12, 330), SHAPE, align="right")
+    return page.figure
+
+
+def draw_branch(
+    page: Page,
+    below: Box,
+    bottom: float,
+    title: str,
+    steps: Sequence[tuple[str, str, str]],
+) -> Box:
+    """Draw what leaves the stream, goes through three layers and is added to it."""
+    page.panel("branch", (402, bottom + 76), (372, 180), title)
+    boxes = []
+    for y, (text, component, note) in zip((26, 68, 110), steps, strict=True):
+        center = (BRANCH, bottom + y)
+        boxes.append(page.box(text, center, BRANCH_LAYER, text, component))
+        page.label((boxes[-1].right[0] + 12, center[1]), note)
+    total = page.plus("plus", (TRUNK, bottom + 138), "shortcut")
+    page.arrow([below.top, total.bottom], [], "shortcut")
+    page.dot((TRUNK, bottom), [], "shortcut")
+    page.arrow([(TRUNK, bottom), (BRANCH, bottom), boxes[0].bottom], [])
+    page.connect(*boxes)
+    page.arrow([boxes[-1].top, (BRANCH, total.y), total.right], [])
+    return total
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "4.1_stages_of_building_an_llm.svg": stages_of_building_an_llm,
     "4.1_gpt_model.svg": gpt_model,
     "4.2_axes_of_normalization.svg": axes_of_normalization,
     "4.3_feed_forward.svg": feed_forward,
     "4.4_shortcut_connections.svg": shortcut_connections,
+    "4.5_multi_head_attention.svg": multi_head_attention,
+    "4.5_transformer_block.svg": transformer_block,
     **{f"{title[:3]}_you_are_here.svg": partial(you_are_here, title) for title in LIT},
 }
 

@@ -625,3 +625,177 @@ def test_gradient_magnitudes_in_panels():
 def test_gradient_magnitudes_that_cannot_be_drawn(panels, titles, message):
     with pytest.raises(ValueError, match=message):
         plots.plot_gradient_magnitudes(*panels, titles=titles)
+
+
+def test_gradient_magnitudes_of_other_parts():
+    """Blocks have no layer, and a title that says more is among the words."""
+    figure = plots.plot_gradient_magnitudes(
+        TWO_LINES, titles=["all ways"], part="block"
+    )
+    assert figure.axes[0].get_xlabel() == "block (0 is next to the input)"
+    assert "all ways, 3 blocks with, from 10^-1 in block 0 to 10^0" in figure.alt
+    alt = plots.plot_gradient_magnitudes(TWO_LINES, titles=["3 layers"]).alt
+    assert ": 3 layers without, from 10^-4 in layer 0" in alt
+
+
+# 4.5: attention, what moves what, and what the branches add.
+
+SCORES = {"raw": [2.0, 4.0, 8.0], "scaled": [1.0, 1.0, 1.0]}
+TOP_SHARES = {"raw": [0.4, 0.7, 0.9], "scaled": [0.25, 0.25, 0.25]}
+
+
+def test_score_scaling_draws_both_panels():
+    figure = plots.plot_score_scaling([4, 16, 64], SCORES, TOP_SHARES, num_keys=16)
+    left, right = figure.axes
+    assert line_data(left) == SCORES
+    drawn = line_data(right)
+    assert drawn.pop("even share, 1/16") == [1 / 16, 1 / 16]
+    assert drawn == TOP_SHARES
+    for ax in (left, right):
+        assert ax.get_xscale() == "log"
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["4", "16", "64"]
+        assert ax.get_xlabel() == "features per head (head_dim)"
+        assert ax.get_ylim()[0] == 0
+    assert left.get_ylabel() == "spread of the scores\n(standard deviation)"
+    assert right.get_ylabel() == "largest of 16 weights\n(mean over rows)"
+    assert legend_of(figure) == ["raw", "scaled", "even share, 1/16"]
+    assert "scores raw and scaled" in figure.alt
+
+
+@pytest.mark.parametrize(
+    ("head_dims", "spreads", "largest", "message"),
+    [
+        ([4], {"a": [1.0]}, {"a": [1.0]}, "two or more rising numbers"),
+        ([16, 4], {"a": [1.0, 2.0]}, {"a": [1.0, 1.0]}, "rising numbers"),
+        ([4, 16], {}, {"a": [1.0, 1.0]}, "spreads must hold one to 5 lines"),
+        ([4, 16], {"a": [1.0, 2.0]}, {"a": [1.0, 0.0]}, "above 0, 'a' has 0.0"),
+        ([4, 16, 64], {"a": [1.0, 2.0]}, {"a": [1.0, 1.0]}, "must hold 3 numbers"),
+        ([4, 16], {"a": [1.0, 2.0]}, {"b": [1.0, 1.0]}, "need the same lines"),
+    ],
+)
+def test_score_scaling_refuses(head_dims, spreads, largest, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_score_scaling(head_dims, spreads, largest, num_keys=16)
+
+
+def test_score_scaling_needs_a_key():
+    with pytest.raises(ValueError, match="num_keys must be at least 1"):
+        plots.plot_score_scaling([4, 16, 64], SCORES, TOP_SHARES, num_keys=0)
+
+
+TRIANGLE = torch.tensor([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0], [0.5, 0.25, 0.25]])
+WORDS = ["A", " dog", " "]
+MAPS = {
+    "weights": plots.plot_attention_weights,
+    "influence": plots.plot_influence,
+}
+
+
+@pytest.mark.parametrize("draw", MAPS.values(), ids=MAPS)
+def test_maps_of_tokens_hold_their_numbers(draw):
+    """A number in each square, a dot and no colour where there is exactly nothing."""
+    figure = draw({"one": TRIANGLE, "other": TRIANGLE.flip(0)}, WORDS)
+    left, right = figure.axes
+    assert [ax.get_title() for ax in (left, right)] == ["one", "other"]
+    texts = {text.get_position(): text.get_text() for text in left.texts}
+    assert texts == {
+        (0, 0): "1.00",
+        (0, 1): "0.25",
+        (1, 1): "0.75",
+        (0, 2): "0.50",
+        (1, 2): "0.25",
+        (2, 2): "0.25",
+    }
+    dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in left.lines]
+    assert dots == [(1, 0), (2, 0), (2, 1)]
+    shades = left.images[0].get_array()
+    assert shades.mask.tolist() == (TRIANGLE == 0).tolist()
+    assert shades[1, 1] == pytest.approx(0.75**0.5)
+    assert [text.get_text() for text in left.get_xticklabels()] == ["A", "dog", "' '"]
+    assert [text.get_text() for text in left.get_yticklabels()] == ["A", "dog", "' '"]
+    assert left.images[0].get_clim() == right.images[0].get_clim()
+
+
+def test_attention_weights_says_what_is_taken_from_whom():
+    figure = plots.plot_attention_weights({"head 0": TRIANGLE}, WORDS)
+    assert figure.axes[0].get_ylabel() == "this token (query)"
+    assert figure.axes[0].get_xlabel() == "takes from (key)"
+    assert figure.alt.endswith("tokens A, dog, ' ': lower triangles.")
+    full = plots.plot_attention_weights({"head 0": TRIANGLE.T}, WORDS)
+    assert full.alt.endswith("some weights lie on later tokens.")
+
+
+def test_influence_says_whether_earlier_tokens_move():
+    panels = {"masked": TRIANGLE, "bare": TRIANGLE + 1}
+    figure = plots.plot_influence(panels, WORDS)
+    assert figure.axes[0].get_ylabel() == "output token that moved"
+    assert figure.axes[1].get_xlabel() == "input token that was changed"
+    assert "masked: a changed token moves itself and later tokens only." in figure.alt
+    assert "bare: a changed token moves earlier tokens too." in figure.alt
+
+
+def test_influence_of_nothing_at_all():
+    figure = plots.plot_influence({"dead": torch.zeros(2, 2)}, ["a", "b"])
+    assert len(figure.axes[0].lines) == 4
+
+
+def test_map_of_many_tokens_has_no_numbers():
+    weights = torch.full((7, 7), 1 / 7)
+    figure = plots.plot_attention_weights({"even": weights}, list("abcdefg"))
+    assert not figure.axes[0].texts
+
+
+@pytest.mark.parametrize("draw", MAPS.values(), ids=MAPS)
+@pytest.mark.parametrize(
+    ("maps", "tokens", "message"),
+    [
+        ({}, WORDS, "needs one to .* got 0 and 3"),
+        (dict.fromkeys("abcde", TRIANGLE), WORDS, "needs one to .* got 5 and 3"),
+        ({"a": torch.zeros(0, 0)}, [], "a token at least, got 1 and 0"),
+        ({"a": TRIANGLE}, ["x", "y"], r"'a' must have the shape \(2, 2\)"),
+        ({"a": -TRIANGLE}, WORDS, "'a' must hold finite numbers from 0"),
+        ({"a": TRIANGLE / 0}, WORDS, "'a' must hold finite numbers from 0"),
+    ],
+)
+def test_maps_of_tokens_refuse(draw, maps, tokens, message):
+    with pytest.raises(ValueError, match=message):
+        draw(maps, tokens)
+
+
+def test_branch_sizes_draws_per_cent_of_the_stream():
+    by_block = {"attention": [0.07, 0.08], "feed-forward": [0.14, 0.12]}
+    by_token = {"attention": [0.25, 0.2, 0.1], "feed-forward": [0.14, 0.13, 0.14]}
+    figure = plots.plot_branch_sizes(by_block, by_token)
+    left, right = figure.axes
+    for ax, lines, first in ((left, by_block, 1), (right, by_token, 0)):
+        drawn = line_data(ax)
+        for name, shares in lines.items():
+            assert drawn[name] == pytest.approx([100 * share for share in shares])
+        numbers = list(ax.lines[0].get_xdata())
+        assert numbers == list(range(first, first + len(lines["attention"])))
+    colors = [line.get_color() for line in left.lines]
+    assert colors == [plots.COLORS["attention"], plots.COLORS["feed_forward"]]
+    low, high = right.get_ylim()
+    assert low == 0
+    assert high > 25  # no line is cut off
+    assert left.get_ylim() == (low, high)
+    assert left.get_xlabel() == "block (1 is next to the input)"
+    assert right.get_xlabel() == "token (0 is the first of the text)"
+    assert left.get_ylabel() == "added, in % of the stream"
+    assert legend_of(figure) == ["attention", "feed-forward"]
+    assert "in each of 2 blocks" in figure.alt
+
+
+@pytest.mark.parametrize(
+    ("by_block", "by_token", "message"),
+    [
+        ({}, {}, "by_block must hold one to 2 lines"),
+        ({key: [0.1, 0.2] for key in "abc"}, {}, "by_block must hold one to 2 lines"),
+        ({"a": [0.1, 0.2]}, {"a": [0.1]}, "by_token .* two points at least"),
+        ({"a": [0.1, 0.2]}, {"a": [0.1, 0.0]}, "above 0, 'a' has 0.0"),
+        ({"a": [0.1, 0.2]}, {"b": [0.1, 0.2]}, "need the same branches"),
+    ],
+)
+def test_branch_sizes_refuses(by_block, by_token, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_branch_sizes(by_block, by_token)
