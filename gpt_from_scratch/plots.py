@@ -979,10 +979,10 @@ def plot_memory(needs: Mapping[str, Mapping[str, int]]) -> CourseFigure:
         left = 0.0
         for kind in (kind for kind in _MEMORY if kind in sizes):
             color, strength = _MEMORY[kind]
-            size = sizes[kind] / 2**20
+            width = sizes[kind] / 2**20
             ax.barh(
                 row,
-                size,
+                width,
                 left=left,
                 color=COLORS[color],
                 alpha=strength,
@@ -991,7 +991,7 @@ def plot_memory(needs: Mapping[str, Mapping[str, int]]) -> CourseFigure:
                 label=None if kind in named else kind,
             )
             named.add(kind)
-            left += size
+            left += width
         ax.annotate(
             f"{totals[name]:,.0f}",
             (left, row),
@@ -1076,10 +1076,9 @@ def plot_stream(
         ax.plot(
             expected,
             color=COLORS["embedding"],
-            linestyle="--",
-            linewidth=2.5,
-            alpha=0.8,
-            zorder=3,
+            linewidth=7,
+            alpha=0.35,
+            zorder=1.5,  # under the stream
             label="the stream,\nas worked out",
         )
     ax.plot(

@@ -4,6 +4,7 @@ import base64
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -679,7 +680,7 @@ def test_parameter_shares_fill_each_bar():
         shares = [100 * count / sum(counts.values()) for count in counts.values()]
         assert [width for _, width in bars] == pytest.approx(shares)
         assert sum(bars[-1]) == pytest.approx(100)
-        for (left, width), (next_left, _) in zip(bars[:-1], bars[1:], strict=True):
+        for (left, width), (next_left, _) in pairwise(bars):
             assert left + width == pytest.approx(next_left)
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels == ["not tied\n163 million", "tied\n124 million"]
