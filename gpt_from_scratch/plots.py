@@ -1059,3 +1059,327 @@ def plot_branch_sizes(
         handles, labels, loc="outside upper center", ncols=len(labels), frameon=False
     )
     return figure
+
+
+# 4.6: where a model's parameters are, what memory it takes, and its stream.
+
+# Each component's colour, and how strongly it is laid on: two share the embedding's.
+_COMPONENTS = {
+    "token embedding": ("embedding", 0.9),
+    "position embedding": ("embedding", 0.35),
+    "attention": ("attention", 0.9),
+    "feed-forward": ("feed_forward", 0.9),
+    "layer normalization": ("normalization", 0.9),
+    "output layer": ("other", 0.9),
+}
+
+
+def _require_counts(name: str, counts: Mapping[str, int]) -> int:
+    """Refuse counts of unknown components, or none; return their sum."""
+    for component, count in counts.items():
+        if component not in _COMPONENTS:
+            raise ValueError(
+                f"{name!r} has the component {component!r}; the components are "
+                f"{list(_COMPONENTS)}"
+            )
+        require_int(component, count, at_least=0)
+    total = sum(counts.values())
+    if total == 0:
+        raise ValueError(f"{name!r} has no parameters")
+    return total
+
+
+def plot_parameters_by_component(counts: Mapping[str, int]) -> CourseFigure:
+    """Draw how many parameters each component of a model has.
+
+    Args:
+        counts: The number of parameters of each component, as ``parameter_counts``
+            gives them; at least one above 0.
+
+    Returns:
+        The figure: one bar a component, in millions, with its share of the whole.
+
+    Raises:
+        TypeError: If a count is not an integer.
+        ValueError: If a component is not one of ``parameter_counts``, a count is
+            negative, or there are no parameters.
+    """
+    total = _require_counts("the model", counts)
+    shares = {name: f"{100 * count / total:.2f} %" for name, count in counts.items()}
+    words = ", ".join(f"{name} {share}" for name, share in shares.items())
+    figure = CourseFigure(
+        f"Bars: the parameters of each component of a model with {total:,}. {words}.",
+        height=0.9 + 0.37 * len(counts),
+    )
+    ax = figure.subplots()
+    for row, (name, count) in enumerate(counts.items()):
+        color, strength = _COMPONENTS[name]
+        ax.barh(row, count / 1e6, color=COLORS[color], alpha=strength, height=0.7)
+        text = f"{count / 1e6:,.2f} million, {shares[name]}"
+        ax.annotate(
+            text,
+            (count / 1e6, row),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    ax.set_yticks(range(len(counts)), list(counts))
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(0, 1.35 * max(counts.values()) / 1e6)  # room for the numbers
+    ax.set_xlabel("millions of parameters")
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_parameter_shares(models: Mapping[str, Mapping[str, int]]) -> CourseFigure:
+    """Draw for several models which share of its parameters each component has.
+
+    Args:
+        models: For each model its name and the number of parameters of each
+            component, as ``parameter_counts`` gives them.
+
+    Returns:
+        The figure: one bar a model, the first at the top, from 0 to 100 percent. A
+        share of 4 percent or more has its number.
+
+    Raises:
+        TypeError: If a count is not an integer.
+        ValueError: If there is no model, a component is not one of
+            ``parameter_counts``, a count is negative, or a model has no parameters.
+    """
+    if not models:
+        raise ValueError("needs one model at least, got none")
+    totals = {name: _require_counts(name, counts) for name, counts in models.items()}
+    words = [
+        f"{name}, {_in_words(totals[name])}: "
+        + ", ".join(
+            f"{component} {100 * count / totals[name]:.0f} %"
+            for component, count in counts.items()
+        )
+        for name, counts in models.items()
+    ]
+    figure = CourseFigure(
+        f"Bars from 0 to 100 percent, the share of each component. {'; '.join(words)}.",
+        height=1.2 + 0.46 * len(models),
+    )
+    ax = figure.subplots()
+    for row, (name, counts) in enumerate(models.items()):
+        left = 0.0
+        for component, (color, strength) in _COMPONENTS.items():
+            share = 100 * counts.get(component, 0) / totals[name]
+            bar = ax.barh(
+                row,
+                share,
+                left=left,
+                color=COLORS[color],
+                alpha=strength,
+                height=0.72,
+                edgecolor="white",
+                label=component if row == 0 else None,
+            )
+            if share >= 4:
+                light = strength < 0.5
+                ax.bar_label(
+                    bar,
+                    [f"{share:.0f} %"],
+                    label_type="center",
+                    color=COLORS["shortcut"] if light else "white",
+                )
+            left += share
+    labels = [f"{name}\n{_in_words(total)}" for name, total in totals.items()]
+    ax.set_yticks(range(len(models)), labels)
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("share of the parameters (percent)")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    handles, names = ax.get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside upper center", ncols=3, frameon=False, fontsize=9
+    )
+    return figure
+
+
+def _in_words(count: int) -> str:
+    """Write a count of parameters as people say it."""
+    if count >= 999_500_000:
+        return f"{count / 1e9:,.1f} billion"
+    return f"{count / 1e6:,.0f} million"
+
+
+# What memory is for, in the order in which it is stacked.
+_MEMORY = {
+    "weights": ("embedding", 0.9),
+    "gradients": ("attention", 0.9),
+    "first moments": ("feed_forward", 0.9),
+    "second moments": ("feed_forward", 0.5),
+    "key-value cache": ("normalization", 0.9),
+}
+
+
+def plot_memory(needs: Mapping[str, Mapping[str, int]]) -> CourseFigure:
+    """Draw what memory a model takes, for one purpose beside the other.
+
+    Args:
+        needs: For each purpose its name and the bytes of each kind of content:
+            weights, gradients, first moments, second moments, key-value cache.
+
+    Returns:
+        The figure: one bar a purpose, the first at the top, in MB of 2^20 bytes.
+
+    Raises:
+        TypeError: If a number of bytes is not an integer.
+        ValueError: If there is no purpose, one has no bytes, a kind is not one of
+            those above, or a number of bytes is negative.
+    """
+    if not needs:
+        raise ValueError("needs one purpose at least, got none")
+    for name, sizes in needs.items():
+        for kind, size in sizes.items():
+            if kind not in _MEMORY:
+                raise ValueError(
+                    f"{name!r} has {kind!r}; the kinds of content are {list(_MEMORY)}"
+                )
+            require_int(kind, size, at_least=0)
+        if sum(sizes.values()) == 0:
+            raise ValueError(f"{name!r} takes no bytes")
+    totals = {name: sum(sizes.values()) / 2**20 for name, sizes in needs.items()}
+    words = [
+        f"{name}: {totals[name]:,.0f} MB for {', '.join(sizes)}"
+        for name, sizes in needs.items()
+    ]
+    figure = CourseFigure(
+        f"Bars: memory in MB. {'; '.join(words)}.", height=1.0 + 0.42 * len(needs)
+    )
+    ax = figure.subplots()
+    named = set()
+    for row, (name, sizes) in enumerate(needs.items()):
+        left = 0.0
+        for kind in (kind for kind in _MEMORY if kind in sizes):
+            color, strength = _MEMORY[kind]
+            width = sizes[kind] / 2**20
+            ax.barh(
+                row,
+                width,
+                left=left,
+                color=COLORS[color],
+                alpha=strength,
+                height=0.7,
+                edgecolor="white",
+                label=None if kind in named else kind,
+            )
+            named.add(kind)
+            left += width
+        ax.annotate(
+            f"{totals[name]:,.0f}",
+            (left, row),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    ax.set_yticks(range(len(needs)), list(needs))
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(0, 1.1 * max(totals.values()))
+    ax.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
+    _finish(figure, ax, "MB (2^20 bytes)", "")
+    return figure
+
+
+def plot_stream(
+    stream: Sequence[float],
+    branches: Mapping[str, Sequence[float]],
+    after_norm: float,
+    expected: Sequence[float] | None = None,
+) -> CourseFigure:
+    """Draw the spread of a model's stream from block to block, and what is added.
+
+    Args:
+        stream: Standard deviation of the features before the first block and after
+            each block; at least two numbers above 0.
+        branches: For each kind of branch its name and the standard deviation of what
+            it adds in each block, one number fewer than ``stream``; at most two.
+        after_norm: Standard deviation after the final normalization.
+        expected: What was worked out for the stream, one number for each of its; may
+            be left out.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there are too few numbers or too many branches, the lengths do
+            not fit, or a number is not above 0 and finite.
+    """
+    num_blocks = len(stream) - 1
+    if num_blocks < 1 or len(branches) > 2:
+        raise ValueError(
+            f"needs a stream of two numbers at least and at most two branches, got "
+            f"{len(stream)} numbers and {len(branches)} branches"
+        )
+    lines: dict[str, Sequence[float]] = {"stream": stream, **branches}
+    for name, values in branches.items():
+        if len(values) != num_blocks:
+            raise ValueError(
+                f"{name!r} must have one number for each of {num_blocks} blocks, got "
+                f"{len(values)}"
+            )
+    if expected is not None:
+        if len(expected) != len(stream):
+            raise ValueError(
+                f"expected must have {len(stream)} numbers as the stream has, got "
+                f"{len(expected)}"
+            )
+        lines["expected"] = expected
+    for name, values in {**lines, "after_norm": [after_norm]}.items():
+        for value in values:
+            if not 0 < value < math.inf:
+                raise ValueError(
+                    f"a spread is finite and above 0, {name!r} has {value}"
+                )
+    start, end, last = rounded([stream[0], stream[-1], after_norm], decimals=1)
+    figure = CourseFigure(
+        f"Spread of the stream through {num_blocks} blocks: it goes from "
+        f"{start:.1f} to {end:.1f}, and is {last:.1f} after the final normalization."
+        + "".join(
+            f" What {name} adds has a spread of "
+            f"{rounded(sum(values) / num_blocks, 2):.2f} on average."
+            for name, values in branches.items()
+        ),
+        height=3.4,
+    )
+    ax = figure.subplots()
+    black, pink = COLORS["shortcut"], COLORS["normalization"]
+    ax.plot(stream, color=black, marker="s", markersize=5, label="the stream")
+    if expected is not None:
+        ax.plot(
+            expected,
+            color=COLORS["embedding"],
+            linewidth=7,
+            alpha=0.35,
+            zorder=1.5,  # under the stream
+            label="the stream,\nas worked out",
+        )
+    ax.plot(
+        [num_blocks, num_blocks + 1],
+        [stream[-1], after_norm],
+        color=pink,
+        linestyle=":",
+        marker="D",
+        markevery=[1],
+        label="after the final\nlayer normalization",
+    )
+    for (name, values), (color, marker) in zip(
+        branches.items(),
+        ((COLORS["attention"], "o"), (COLORS["feed_forward"], "v")),
+        strict=False,
+    ):
+        x = range(1, num_blocks + 1)
+        label = f"what {name} adds"
+        ax.plot(x, values, color=color, marker=marker, markersize=5, label=label)
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(13, integer=True))
+    ax.grid(axis="y", color="#E0E0E0")
+    _finish(
+        figure, ax, "blocks passed (0: the embeddings)", "spread (standard deviation)"
+    )
+    return figure

@@ -970,6 +970,168 @@ def draw_branch(
     return total
 
 
+# 4.6: all twelve blocks with the shapes and parameters, and one matrix in two places.
+
+MODEL_FLOW = 218.0  # where the stream goes up
+SHAPE_COLUMN = 332.0  # where the shapes begin
+COUNT_COLUMN = 566.0  # where the numbers of parameters end
+STAGE = (190.0, 20.0)
+BLOCKS = 12
+BATCH_STREAM = "(2, 4, 768)"
+PARAMETERS = {  # GPT-2 small, the token embedding and the output layer apart
+    "tok_emb": 38_597_376,
+    "pos_emb": 786_432,
+    "drop_emb": 0,
+    "trf_blocks": 7_085_568,  # each
+    "final_norm": 1_536,
+    "out_head": 38_597_376,
+}
+
+
+def twelve_blocks() -> Figure:
+    """Draw the model as the code has it, each block by itself."""
+    page = Page(600, 646)
+    x, plus = MODEL_FLOW, 2 * RADIUS
+    heights = (20, 32, plus, 20, *BLOCKS * [17.0], 20, 20, 20)
+    gaps = (22, 15, 15, 22, *(BLOCKS - 1) * [9.0], 22, 15, 15)
+    middles, bottom = [], 20.0
+    for height, gap in zip(heights, (*gaps, 0), strict=True):
+        middles.append(bottom + height / 2)
+        bottom += height + gap
+    low, high = middles[4], middles[3 + BLOCKS]
+    pile = (STAGE[0] + 20, high - low + 17 + 18)
+    page.panel("trf_blocks", (x, (low + high) / 2), pile)
+    ids, embedding, total, dropout, *blocks, norm, head, logits = (
+        page.data("ids", (x, middles[0]), STAGE, "Token ids"),
+        page.box(
+            "tok_emb", (x, middles[1]), (STAGE[0], 32), "Token embedding", "embedding"
+        ),
+        page.plus("sum", (x, middles[2]), "embedding"),
+        page.box("drop_emb", (x, middles[3]), STAGE, "Dropout"),
+        *(draw_small_block(page, y, n) for n, y in enumerate(middles[4 : 4 + BLOCKS])),
+        page.box("norm", (x, middles[-3]), STAGE, "Final LayerNorm", "normalization"),
+        page.box("out_head", (x, middles[-2]), STAGE, "Linear output layer"),
+        page.data("logits", (x, middles[-1]), STAGE, "Logits"),
+    )
+    page.connect(ids, embedding, total, dropout, *blocks, norm, head, logits)
+    positions = page.data("positions", (58, ids.y), (84, 20), "Positions")
+    text = "Position\nembedding"
+    table = page.box("pos_emb", (58, embedding.y), (84, 32), text, "embedding")
+    page.connect(positions, table)
+    page.arrow([table.top, (58, total.y), total.left], ["pos_emb", "sum"])
+    page.label((16, total.y + 10), "(4, 768)")
+    draw_model_table(page, ids, embedding, total, dropout, blocks, norm, head, logits)
+    return page.figure
+
+
+def draw_small_block(page: Page, y: float, number: int) -> Box:
+    """Draw a transformer block as one line: its number, and its two halves."""
+    outer = page.data("block", (MODEL_FLOW, y), (STAGE[0], 17), "")
+    x = outer.left[0]
+    page.label((x + 12, y), f"{number}", weight="bold")
+    page.box("half", (x + 66, y), (66, 13), "", "attention")
+    page.box("half", (x + 144, y), (78, 13), "", "feed_forward")
+    page.label((x + 66, y), "attention", align="center")
+    page.label((x + 144, y), "feed-forward", align="center")
+    return outer
+
+
+def draw_model_table(
+    page: Page,
+    ids: Box,
+    embedding: Box,
+    total: Box,
+    dropout: Box,
+    blocks: Sequence[Box],
+    norm: Box,
+    head: Box,
+    logits: Box,
+) -> None:
+    """Write beside each stage its name in the code, its shape and its parameters."""
+    rows = [
+        (ids, "", "(2, 4)", ""),
+        (embedding, "tok_emb", BATCH_STREAM, "tok_emb"),
+        (total, "+ pos_emb", BATCH_STREAM, "pos_emb"),
+        (dropout, "drop_emb", BATCH_STREAM, "drop_emb"),
+        *((block, f"trf_blocks[{n}]", "", "") for n, block in enumerate(blocks)),
+        (norm, "final_norm", BATCH_STREAM, "final_norm"),
+        (head, "out_head", "(2, 4, 50257)", "out_head"),
+    ]
+    rows[4:-2] = [
+        (box, name, BATCH_STREAM, "trf_blocks") for box, name, _, _ in rows[4:-2]
+    ]
+    for box, name, shape, key in rows:
+        if name:
+            page.label((SHAPE_COLUMN, box.y), name, COLORS["other"])
+        page.label((SHAPE_COLUMN + 94, box.y), shape)
+        if key:
+            count = f"{PARAMETERS[key]:,}"
+            page.label((COUNT_COLUMN, box.y), count, align="right")
+    every = sum(PARAMETERS.values()) + (BLOCKS - 1) * PARAMETERS["trf_blocks"]
+    for x, text, align in (
+        (SHAPE_COLUMN, "in the code", "left"),
+        (SHAPE_COLUMN + 94, "shape after it", "left"),
+        (COUNT_COLUMN, "parameters", "right"),
+    ):
+        page.label((x, logits.y + 22), text, weight="bold", align=align)
+    page.label(
+        (COUNT_COLUMN, logits.y), f"in all {every:,}", weight="bold", align="right"
+    )
+
+
+TYING_PANEL = (282.0, 392.0)
+MATRIX_TEXT = "50,257 rows of 768"
+
+
+def weight_tying() -> Figure:
+    """Draw the model with two matrices for its vocabulary, and with one."""
+    page = Page(600, 412)
+    page.panel("apart", (153, 206), TYING_PANEL, "Not tied: two matrices")
+    page.panel("tied", (447, 206), TYING_PANEL, "Tied: one matrix, used twice")
+    draw_two_matrices(page, 153)
+    draw_one_matrix(page, 378)
+    return page.figure
+
+
+def draw_two_matrices(page: Page, x: float) -> None:
+    """Draw the way from an id to the logits, with a matrix at either end."""
+    matrix = (166.0, 60.0)
+    token = page.data("id", (x, 38), (110, 22), "Token id 6109")
+    lower = page.box("lower", (x, 106), matrix, "", "embedding")
+    blocks = page.box("blocks", (x, 192), (166, 34), "12 blocks", note="and all else")
+    upper = page.box("upper", (x, 278), matrix, "")
+    logits = page.data("logits", (x, 346), (110, 22), "50,257 logits")
+    for box, title in ((lower, "Token embedding"), (upper, "Output layer")):
+        page.label((x, box.y + 15), title, align="center", size=LETTERS)
+        page.label((x, box.y), MATRIX_TEXT, align="center")
+        page.label((x, box.y - 14), "38,597,376 parameters", align="center")
+    page.connect(token, lower, blocks, upper, logits)
+    page.label((x + 8, (lower.top[1] + blocks.bottom[1]) / 2), "row 6109")
+    page.label((x + 8, (blocks.top[1] + upper.bottom[1]) / 2), "times every row")
+
+
+def draw_one_matrix(page: Page, x: float) -> None:
+    """Draw the way that leaves the matrix with a row and comes back to all rows."""
+    token = page.data("id", (x, 38), (110, 22), "Token id 6109")
+    matrix = page.box("matrix", (x, 192), (112, 232), "", "embedding")
+    page.label(
+        (x, 208), "Token embedding\nand output layer", align="center", size=LETTERS
+    )
+    page.label((x, 176), MATRIX_TEXT, align="center")
+    page.label((x, 158), "38,597,376", align="center")
+    page.label((x, 146), "parameters", align="center")
+    logits = page.data("logits", (x, 346), (110, 22), "50,257 logits")
+    page.connect(token, matrix, logits)
+    blocks = page.box(
+        "blocks", (x + 144, 192), (88, 34), "12 blocks", note="and all else"
+    )
+    low, high, edge = 106.0, 278.0, matrix.right[0]
+    page.arrow([(edge, low), (blocks.x, low), blocks.bottom], ["matrix", "blocks"])
+    page.arrow([blocks.top, (blocks.x, high), (edge, high)], ["blocks", "matrix"])
+    page.label((edge + 10, low - 12), "row 6109")
+    page.label((edge + 10, high + 12), "times every row")
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "4.1_stages_of_building_an_llm.svg": stages_of_building_an_llm,
     "4.1_gpt_model.svg": gpt_model,
@@ -978,6 +1140,8 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "4.4_shortcut_connections.svg": shortcut_connections,
     "4.5_multi_head_attention.svg": multi_head_attention,
     "4.5_transformer_block.svg": transformer_block,
+    "4.6_twelve_blocks.svg": twelve_blocks,
+    "4.6_weight_tying.svg": weight_tying,
     **{f"{title[:3]}_you_are_here.svg": partial(you_are_here, title) for title in LIT},
 }
 

@@ -16,7 +16,13 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
-from gpt_from_scratch import ExampleDeepNeuralNetwork, gradient_magnitudes
+from gpt_from_scratch import (
+    GPT_CONFIG_124M,
+    ExampleDeepNeuralNetwork,
+    GPTModel,
+    count_parameters,
+    gradient_magnitudes,
+)
 from gpt_from_scratch.plots import COLORS
 
 ROOT = Path(__file__).parents[1]
@@ -248,3 +254,20 @@ def test_gradients_beside_the_layers_are_measured(title, use_shortcut):
     measured = gradient_magnitudes(network, x).values()
     drawn = [float(number) for number in GENERATE.GRADIENTS[title]]
     assert drawn == pytest.approx(list(measured), rel=2e-3)
+
+
+# 4.6
+
+
+def test_parameters_beside_the_stages_are_counted():
+    """The picture has the numbers that the notebook counts."""
+    with torch.device("meta"):
+        model = GPTModel(GPT_CONFIG_124M)
+    assert len(model.trf_blocks) == GENERATE.BLOCKS
+    for name, part in model.named_children():
+        times = GENERATE.BLOCKS if name == "trf_blocks" else 1
+        assert count_parameters(part) == times * GENERATE.PARAMETERS[name]
+    axes, _ = drawn("4.6_twelve_blocks.svg")
+    texts = [text.get_text() for text in axes.texts]
+    assert f"in all {count_parameters(model):,}" in texts
+    assert texts.count("(2, 4, 768)") == 3 + GENERATE.BLOCKS + 1

@@ -4,6 +4,7 @@ import base64
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -799,3 +800,211 @@ def test_branch_sizes_draws_per_cent_of_the_stream():
 def test_branch_sizes_refuses(by_block, by_token, message):
     with pytest.raises(ValueError, match=message):
         plots.plot_branch_sizes(by_block, by_token)
+
+
+# 4.6: parameters by component, memory, and the stream.
+
+COUNTS = {
+    "token embedding": 38_597_376,
+    "position embedding": 786_432,
+    "attention": 28_320_768,
+    "feed-forward": 56_669_184,
+    "layer normalization": 38_400,
+    "output layer": 38_597_376,
+}
+
+
+def bars_of(ax):
+    """Return (row, left, width) of each horizontal bar, rows counted from 0."""
+    return [
+        (round(bar.get_y() + bar.get_height() / 2), bar.get_x(), bar.get_width())
+        for bar in ax.patches
+    ]
+
+
+def test_parameters_by_component_has_a_bar_for_each():
+    figure = plots.plot_parameters_by_component(COUNTS)
+    (ax,) = figure.axes
+    rows, lefts, widths = zip(*bars_of(ax), strict=True)
+    assert list(rows) == [0, 1, 2, 3, 4, 5]
+    assert set(lefts) == {0}
+    assert widths == pytest.approx([count / 1e6 for count in COUNTS.values()])
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(COUNTS)
+    assert ax.get_xlabel() == "millions of parameters"
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[0] == "38.60 million, 23.68 %"
+    assert texts[4] == "0.04 million, 0.02 %"
+    assert "a model with 163,009,536" in figure.alt
+    assert "feed-forward 34.76 %" in figure.alt
+
+
+def test_parameters_by_component_keeps_its_numbers_inside():
+    figure = plots.plot_parameters_by_component(COUNTS)
+    figure.draw_without_rendering()
+    for text in figure.axes[0].texts:
+        assert text.get_window_extent().x1 < figure.bbox.x1
+
+
+def test_parameter_shares_fill_each_bar():
+    tied = {**COUNTS, "output layer": 0}
+    figure = plots.plot_parameter_shares({"not tied": COUNTS, "tied": tied})
+    (ax,) = figure.axes
+    for row, counts in enumerate([COUNTS, tied]):
+        bars = [(left, width) for at, left, width in bars_of(ax) if at == row]
+        shares = [100 * count / sum(counts.values()) for count in counts.values()]
+        assert [width for _, width in bars] == pytest.approx(shares)
+        assert sum(bars[-1]) == pytest.approx(100)
+        for (left, width), (next_left, _) in pairwise(bars):
+            assert left + width == pytest.approx(next_left)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["not tied\n163 million", "tied\n124 million"]
+    low, high = ax.get_ylim()
+    assert low > high  # the first is at the top
+    assert ax.get_xlim() == (0, 100)
+    assert ax.get_xlabel() == "share of the parameters (percent)"
+    assert set(legend_of(figure)) == set(COUNTS)
+    assert "tied, 124 million: token embedding 31 %" in figure.alt
+
+
+def test_parameter_shares_number_what_is_wide_enough():
+    (ax,) = plots.plot_parameter_shares({"small": COUNTS}).axes
+    texts = [text.get_text() for text in ax.texts]
+    assert texts == ["24 %", "17 %", "35 %", "24 %"]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (124_412_160, "124 million"),
+        (1_557_380_800, "1.6 billion"),
+        (999_600_000, "1.0 billion"),
+        (174_600_720_384, "174.6 billion"),
+    ],
+)
+def test_parameter_shares_says_counts_in_words(count, words):
+    (ax,) = plots.plot_parameter_shares({"x": {"attention": count}}).axes
+    assert ax.get_yticklabels()[0].get_text() == f"x\n{words}"
+
+
+def test_parameters_that_cannot_be_drawn():
+    draw_shares = plots.plot_parameter_shares
+    with pytest.raises(ValueError, match="needs one model at least, got none"):
+        draw_shares({})
+    for draw in (
+        plots.plot_parameters_by_component,
+        lambda counts: draw_shares({"the model": counts}),
+    ):
+        with pytest.raises(ValueError, match="'the model' has the component 'head'"):
+            draw({"head": 5})
+        with pytest.raises(ValueError, match="'the model' has no parameters"):
+            draw({"attention": 0})
+        with pytest.raises(ValueError, match="attention must be at least 0, got -1"):
+            draw({"attention": -1})
+        with pytest.raises(TypeError, match="attention must be an integer"):
+            draw({"attention": 1.5})
+
+
+NEEDS = {
+    "stored": {"weights": 4 * 2**20},
+    "training": {
+        "weights": 4 * 2**20,
+        "gradients": 2**20,
+        "first moments": 2 * 2**20,
+        "second moments": 3 * 2**20,
+    },
+    "generating": {"weights": 4 * 2**20, "key-value cache": 2**19},
+}
+
+
+def test_memory_stacks_what_a_purpose_needs():
+    figure = plots.plot_memory(NEEDS)
+    (ax,) = figure.axes
+    assert bars_of(ax) == [
+        (0, 0, 4),
+        *((1, 0, 4), (1, 4, 1), (1, 5, 2), (1, 7, 3)),
+        *((2, 0, 4), (2, 4, 0.5)),
+    ]
+    assert [text.get_text() for text in ax.texts] == ["4", "10", "4"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(NEEDS)
+    assert ax.get_xlabel() == "MB (2^20 bytes)"
+    low, high = ax.get_ylim()
+    assert low > high  # the first is at the top
+    assert legend_of(figure) == [
+        *("weights", "gradients", "first moments", "second moments"),
+        "key-value cache",
+    ]
+    assert "training: 10 MB for weights, gradients, first moments" in figure.alt
+
+
+def test_memory_gives_each_kind_its_own_look():
+    (ax,) = plots.plot_memory(NEEDS).axes
+    looks = [bar.get_facecolor() for bar in ax.patches]
+    assert len({*looks}) == 5
+    assert looks[0] == looks[1] == looks[5]
+
+
+@pytest.mark.parametrize(
+    ("needs", "error", "message"),
+    [
+        ({}, ValueError, "needs one purpose at least, got none"),
+        ({"a": {}}, ValueError, "'a' takes no bytes"),
+        ({"a": {"weights": 0}}, ValueError, "'a' takes no bytes"),
+        ({"a": {"activations": 1}}, ValueError, "'a' has 'activations'"),
+        ({"a": {"weights": -1}}, ValueError, "weights must be at least 0"),
+        ({"a": {"weights": 0.5}}, TypeError, "weights must be an integer"),
+    ],
+)
+def test_memory_that_cannot_be_drawn(needs, error, message):
+    with pytest.raises(error, match=message):
+        plots.plot_memory(needs)
+
+
+STREAM = [1.4, 1.5, 1.6, 1.7]
+BRANCHES = {"attention": [0.25, 0.3, 0.2], "feed-forward": [0.2, 0.1, 0.3]}
+
+
+def test_stream_shows_the_spread_and_what_is_added():
+    figure = plots.plot_stream(STREAM, BRANCHES, 1.0, [1.4, 1.51, 1.61, 1.71])
+    (ax,) = figure.axes
+    assert line_data(ax) == {
+        "the stream": STREAM,
+        "the stream,\nas worked out": [1.4, 1.51, 1.61, 1.71],
+        "after the final\nlayer normalization": [1.7, 1.0],
+        "what attention adds": BRANCHES["attention"],
+        "what feed-forward adds": BRANCHES["feed-forward"],
+    }
+    assert set(legend_of(figure)) == set(line_data(ax))
+    x = {line.get_label(): list(line.get_xdata()) for line in ax.lines}
+    assert x["the stream"] == [0, 1, 2, 3]
+    assert x["what attention adds"] == [1, 2, 3]
+    assert x["after the final\nlayer normalization"] == [3, 4]
+    assert ax.get_ylim()[0] == 0
+    assert ax.get_yscale() == "linear"
+    assert ax.get_xlabel() == "blocks passed (0: the embeddings)"
+    assert ax.get_ylabel() == "spread (standard deviation)"
+    assert len({line.get_color() for line in ax.lines}) == 5
+    assert "through 3 blocks: it goes from 1.4 to 1.7, and is 1.0 after" in figure.alt
+    assert "What attention adds has a spread of 0.25 on average." in figure.alt
+
+
+def test_stream_alone():
+    (ax,) = plots.plot_stream([1.0, 2.0], {}, 1.0).axes
+    assert len(ax.lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], {}, 1.0), "needs a stream of two numbers at least"),
+        ((STREAM, dict.fromkeys("abc", [1.0] * 3), 1.0), "at most two branches"),
+        ((STREAM, {"a": [1.0] * 4}, 1.0), "'a' must have one number for each of 3"),
+        ((STREAM, BRANCHES, 1.0, [1.0]), "expected must have 4 numbers"),
+        (([1.0, 0.0], {}, 1.0), "'stream' has 0.0"),
+        ((STREAM, {"a": [1.0, float("nan"), 1.0]}, 1.0), "'a' has nan"),
+        ((STREAM, {}, -1.0), "'after_norm' has -1.0"),
+        ((STREAM, {}, 1.0, [1.0, 1.0, 1.0, float("inf")]), "'expected' has inf"),
+    ],
+)
+def test_stream_that_cannot_be_drawn(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_stream(*arguments)
