@@ -9,6 +9,7 @@ import io
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -1382,4 +1383,182 @@ def plot_stream(
     _finish(
         figure, ax, "blocks passed (0: the embeddings)", "spread (standard deviation)"
     )
+    return figure
+
+
+# 4.7: probabilities of the next token, and the time that a token takes.
+
+
+def plot_next_tokens(
+    probabilities: Tensor, tokens: Sequence[str], vocab_size: int
+) -> CourseFigure:
+    """Draw the likeliest next tokens as bars, beside the share if all were alike.
+
+    Args:
+        probabilities: Their probabilities, falling, shape ``(tokens,)``.
+        tokens: The tokens as text, as many; at most 20.
+        vocab_size: Tokens in the vocabulary; each one's even share is 1 of it.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TypeError: If ``vocab_size`` is not an integer.
+        ValueError: If there is no token, or more than 20, or not one probability for
+            each, or the probabilities do not fall from at most 1 to at least 0, or
+            ``vocab_size`` is less than 1.
+    """
+    require_int("vocab_size", vocab_size, at_least=1)
+    if not 1 <= len(tokens) <= 20 or probabilities.shape != (len(tokens),):
+        raise ValueError(
+            f"needs one to 20 tokens with a probability each, got {len(tokens)} tokens "
+            f"and probabilities of shape {tuple(probabilities.shape)}"
+        )
+    shares = _plain(probabilities)
+    if not (shares[0] <= 1 and shares[-1] >= 0 and bool((shares.diff() <= 0).all())):
+        raise ValueError("the probabilities must fall, from at most 1 to at least 0")
+    labels = [repr(token) for token in tokens]
+    percent = (100 * shares).tolist()
+    even = 100 / vocab_size
+    figure = CourseFigure(
+        f"Bars: the probabilities of the {len(tokens)} likeliest next tokens, falling "
+        f"from {labels[0]} to {labels[-1]}, beside a line at the even share of one "
+        f"token in {vocab_size:,}.",
+        height=1.0 + 0.24 * len(tokens),
+    )
+    ax = figure.subplots()
+    color = COLORS["embedding"]
+    bars = ax.barh(range(len(tokens)), percent, color=color, alpha=0.75, height=0.7)
+    bars.set_label("probability")
+    texts = [f"{share:#.3g}".rstrip(".") + " %" for share in percent]
+    ax.bar_label(bars, texts, padding=4, fontsize=9)
+    ax.axvline(
+        even,
+        color=COLORS["attention"],
+        linestyle="--",
+        linewidth=2,
+        label=f"even share:\n{even:#.3g}".rstrip(".") + " %",
+    )
+    ax.set_yticks(range(len(tokens)), labels)
+    ax.invert_yaxis()  # the likeliest on top
+    ax.set_xlim(0, 1.14 * max(percent[0], even))
+    ax.tick_params(axis="y", length=0)
+    _finish(figure, ax, "probability of being next (%)", "token")
+    return figure
+
+
+def plot_distributions(
+    tokens: Sequence[str], distributions: Mapping[str, Tensor]
+) -> CourseFigure:
+    """Draw several distributions over the same few tokens, side by side.
+
+    Args:
+        tokens: The tokens as text.
+        distributions: For each name in the legend the tokens' probabilities, shape
+            ``(tokens,)``; one to five.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there is no token, no distribution or more than five, or one
+            has not a probability for each token that together make 1.
+    """
+    if not tokens or not 1 <= len(distributions) <= len(_STYLES):
+        raise ValueError(
+            f"needs one to {len(_STYLES)} distributions over one token at least, got "
+            f"{len(distributions)} over {len(tokens)}"
+        )
+    shown = {name: _plain(values) for name, values in distributions.items()}
+    for name, values in shown.items():
+        fits = values.shape == (len(tokens),) and bool((values >= 0).all())
+        if not fits or not math.isclose(values.sum().item(), 1, abs_tol=1e-4):
+            raise ValueError(
+                f"{name!r} must hold {len(tokens)} probabilities that make 1, got "
+                f"{values.tolist()}"
+            )
+    likeliest = [
+        f"{name}, {rounded(100 * values.max().item(), 0):.0f} % for "
+        f"{tokens[int(values.argmax())]!r}"
+        for name, values in shown.items()
+    ]
+    figure = CourseFigure(
+        f"Bars: probabilities of {len(tokens)} tokens in {len(shown)} distributions. "
+        f"Highest bars: {'; '.join(likeliest)}.",
+        height=3.2,
+    )
+    ax = figure.subplots()
+    width = 0.8 / len(shown)
+    fills = ("", "//", "..", "xx", "--")
+    for index, (name, values) in enumerate(shown.items()):
+        left = (index - (len(shown) - 1) / 2) * width
+        ax.bar(
+            [place + left for place in range(len(tokens))],
+            (100 * values).tolist(),
+            width=0.9 * width,
+            color=_STYLES[index][0],
+            alpha=0.8,
+            hatch=fills[index],
+            edgecolor="white",
+            linewidth=0,
+            label=name,
+        )
+    ax.set_xticks(range(len(tokens)), [repr(token) for token in tokens])
+    ax.tick_params(axis="x", length=0)
+    ax.grid(axis="y", color="#E0E0E0")
+    ax.set_axisbelow(True)
+    ax.set_ylim(bottom=0)
+    _finish(figure, ax, "next token", "probability (%)")
+    return figure
+
+
+def plot_time_per_token(
+    lengths: Sequence[int], seconds: Mapping[str, Sequence[float]]
+) -> CourseFigure:
+    """Draw how long the next token takes after texts of several lengths.
+
+    The alternative text holds no time, as times differ from run to run.
+
+    Args:
+        lengths: Numbers of tokens, rising.
+        seconds: For each line's name the time at each length, in seconds; one to five.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the lengths do not rise from 1 or more, there is no line or more
+            than five, one has not a time for each of two lengths at least, or a time
+            is not above 0 and finite.
+    """
+    _require_lines("seconds", seconds)
+    _require_positive(seconds)
+    num_times = len(next(iter(seconds.values())))
+    rising = all(one < other for one, other in pairwise(lengths))
+    if len(lengths) != num_times or not rising or lengths[0] < 1:
+        raise ValueError(
+            f"needs {num_times} lengths that rise from 1 or more, got {list(lengths)}"
+        )
+    figure = CourseFigure(
+        f"Time for the next token after {lengths[0]} to {lengths[-1]} tokens, one line "
+        f"each: {', '.join(seconds)}.",
+    )
+    ax = figure.subplots()
+    for (name, times), style in zip(seconds.items(), _STYLES, strict=False):
+        color, stroke, marker = style
+        milliseconds = [1000 * time for time in times]
+        ax.plot(
+            lengths,
+            milliseconds,
+            color=color,
+            linestyle=stroke,
+            marker=marker,
+            label=name,
+        )
+    ax.set_xlim(left=0)
+    ax.set_ylim(bottom=0)
+    ax.set_xticks(lengths)
+    ax.yaxis.set_major_formatter(lambda time, _: f"{time:,.0f}")
+    ax.grid(axis="y", color="#E0E0E0")
+    _finish(figure, ax, "tokens in the text", "time per token (milliseconds)")
     return figure

@@ -1132,6 +1132,101 @@ def draw_one_matrix(page: Page, x: float) -> None:
     page.label((edge + 10, high + 12), "times every row")
 
 
+# 4.7: one step of generating and six of them; what a key-value cache spares.
+
+HELLO = (15496, 11, 314, 716)  # "Hello, I am"
+CONTINUATION = (27018, 24086, 47843, 30961, 42348, 7267)  # seed 123, untrained
+NEW = "attention"  # what is new wears its orange
+STEP_COLUMNS = (84.0, 228.0, 372.0, 516.0)
+WORDS = (
+    *("Hello", ",", "I", "am"),
+    *("Feature", "iman", "Bye", "swick", "attribute", "argue"),
+)
+
+
+def generation_loop() -> Figure:
+    """Draw the way from a text to its next token, and the first six steps."""
+    page = Page(600, 400)
+    page.panel("one step", (300, 309), (580, 162), "One step")
+    draw_one_step(page)
+    page.panel("six steps", (300, 114), (580, 208), "Six steps")
+    for step, new in enumerate(CONTINUATION):
+        y = 174 - 25 * step
+        page.label((24, y), f"step {step + 1}")
+        ids = (*HELLO, *CONTINUATION[: step + 1])
+        for place, token_id in enumerate(ids):
+            center, size = (90.0 + 51 * place, y), (46.0, 19.0)
+            if token_id == new:
+                page.box("new", center, size, str(token_id), NEW)
+            else:
+                page.data("known", center, size, str(token_id))
+    for place, word in enumerate(WORDS):
+        page.label((90 + 51 * place, 30), word, align="center")
+    return page.figure
+
+
+def draw_one_step(page: Page) -> None:
+    """Draw one round: to the right through the model, and back to a token."""
+    size, above, below = (112.0, 38.0), 338.0, 262.0
+    first, second, third, fourth = STEP_COLUMNS
+    text = page.data("text", (first, above), size, "Text", "\u201cHello, I am\u201d")
+    ids = page.data("ids", (second, above), size, "4 token ids", "15496 11 314 716")
+    model = page.box("model", (third, above), size, "GPT model", note="12 blocks")
+    logits = page.data("logits", (fourth, above), size, "Logits", SCORES)
+    scores = "1 \N{MULTIPLICATION SIGN} 50,257"
+    last = page.data("last row", (fourth, below), size, "The last row", scores)
+    softmax = page.box("softmax", (third, below), size, "Softmax", note="probabilities")
+    argmax = page.box("argmax", (second, below), size, "Argmax", note="the likeliest")
+    token = page.box("new", (first, below), size, "27018", NEW, "\u201c Feature\u201d")
+    for left, right in pairwise((text, ids, model, logits)):
+        page.arrow([left.right, right.left], [])
+    page.arrow([logits.bottom, last.top], [])
+    for right, left in pairwise((last, softmax, argmax, token)):
+        page.arrow([right.left, left.right], [])
+    page.arrow([token.top, text.bottom], [], NEW)
+    page.label((first + 8, (above + below) / 2), "joins the text")
+
+
+CACHE_STEPS = (4, 5, 6, 7)  # tokens in the text at each of them
+
+
+def key_value_cache() -> Figure:
+    """Draw what each step computes, without a cache and with one."""
+    page = Page(600, 236)
+    draw_computed(page, 153, "Without a cache", lambda tokens: tokens)
+    first = CACHE_STEPS[0]
+    draw_computed(
+        page,
+        447,
+        "With a key-value cache",
+        lambda tokens: tokens if tokens == first else 1,
+    )
+    return page.figure
+
+
+def draw_computed(
+    page: Page, middle: float, title: str, num_computed: Callable[[int], int]
+) -> None:
+    """Draw a row for each step, in it a cell for each token: computed or kept."""
+    page.panel(title, (middle, 118), (282, 216), title)
+    left, size = middle - 76, (26.0, 20.0)
+    for row, tokens in enumerate(CACHE_STEPS):
+        y = 178.0 - 27 * row
+        page.label((middle - 130, y), f"step {row + 1}")
+        for place in range(tokens):
+            center = (left + 32 * place, y)
+            if place >= tokens - num_computed(tokens):
+                page.box("computed", center, size, str(place), NEW)
+            else:
+                page.data("kept", center, size, str(place))
+    total = sum(map(num_computed, CACHE_STEPS))
+    page.box("computed", (left, 58), size, "", NEW)
+    page.label((left + 22, 58), f"computed: {total} positions in all")
+    if total < sum(CACHE_STEPS):
+        page.data("kept", (left, 32), size, "")
+        page.label((left + 22, 32), "keys and values from the cache")
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "4.1_stages_of_building_an_llm.svg": stages_of_building_an_llm,
     "4.1_gpt_model.svg": gpt_model,
@@ -1142,6 +1237,8 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "4.5_transformer_block.svg": transformer_block,
     "4.6_twelve_blocks.svg": twelve_blocks,
     "4.6_weight_tying.svg": weight_tying,
+    "4.7_generation_loop.svg": generation_loop,
+    "4.7_key_value_cache.svg": key_value_cache,
     **{f"{title[:3]}_you_are_here.svg": partial(you_are_here, title) for title in LIT},
 }
 

@@ -21,7 +21,10 @@ from gpt_from_scratch import (
     ExampleDeepNeuralNetwork,
     GPTModel,
     count_parameters,
+    generate,
+    generate_text_simple,
     gradient_magnitudes,
+    load_tokenizer,
 )
 from gpt_from_scratch.plots import COLORS
 
@@ -271,3 +274,41 @@ def test_parameters_beside_the_stages_are_counted():
     texts = [text.get_text() for text in axes.texts]
     assert f"in all {count_parameters(model):,}" in texts
     assert texts.count("(2, 4, 768)") == 3 + GENERATE.BLOCKS + 1
+
+
+# 4.7
+
+
+def test_ids_in_the_loop_are_the_model_s():
+    """The picture has the ids that the untrained model gives with seed 123."""
+    torch.manual_seed(123)
+    model = GPTModel(GPT_CONFIG_124M).eval()
+    out = generate_text_simple(model, torch.tensor([GENERATE.HELLO]), 6, 1024)
+    assert tuple(out[0].tolist()) == GENERATE.HELLO + GENERATE.CONTINUATION
+    tokenizer = load_tokenizer()
+    words = [tokenizer.decode([token_id]).strip() for token_id in out[0].tolist()]
+    assert words == list(GENERATE.WORDS)
+
+
+def test_cells_of_the_cache_are_what_is_computed():
+    """One orange cell for each position that ``generate`` computes, and the key's."""
+    torch.manual_seed(123)
+    sizes = {"context_length": 8, "emb_dim": 8, "n_heads": 2, "n_layers": 1}
+    model = GPTModel({**GPT_CONFIG_124M, **sizes})
+    counts = {}
+    for use_cache in (False, True):
+        seen = counts[use_cache] = []
+        hook = model.drop_emb.register_forward_hook(
+            lambda module, inputs, output, seen=seen: seen.append(output.shape[1])
+        )
+        prompt = torch.zeros(1, 4, dtype=torch.int64)
+        generate(model, prompt, 4, use_cache=use_cache)
+        hook.remove()
+    assert tuple(counts[False]) == GENERATE.CACHE_STEPS
+    axes, _ = drawn("4.7_key_value_cache.svg")
+    orange = to_rgb(COLORS[GENERATE.NEW])
+    cells = [p for p in axes.patches if p.get_edgecolor()[:3] == orange]
+    assert len(cells) == sum(counts[False]) + sum(counts[True]) + 2
+    texts = [text.get_text() for text in axes.texts]
+    for total in (sum(counts[False]), sum(counts[True])):
+        assert f"computed: {total} positions in all" in texts

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import execute_notebooks
 import nbformat
 import pytest
-from execute_notebooks import normalize
+from execute_notebooks import MEASURED, keep_measured, normalize
 from nbformat.validator import iter_validate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -488,6 +488,16 @@ def plots_carry_proof(notebook: Notebook) -> Iterator[str]:
             yield f"{at(cell)}: no text below its plot that says what to see in it"
 
 
+@rule
+def measured_plots(notebook: Notebook) -> Iterator[str]:
+    """The tag measured is for plots: it keeps a stored picture, and nothing else."""
+    for cell in notebook.cells:
+        if MEASURED not in cell["metadata"].get("tags", []):
+            continue
+        if not any("image/png" in o.get("data", {}) for o in cell.get("outputs", [])):
+            yield f"{at(cell)}: has the tag {MEASURED!r}, but no plot"
+
+
 # The rules, tried on the course's notebooks.
 
 STORED = sorted(FOLDER.glob("*.ipynb"))
@@ -770,6 +780,8 @@ BAD: list[tuple[Rule, Change, str]] = [
         "words",
     ),
     (plots_carry_proof, remove("recap"), "no text below"),
+    (measured_plots, change("step-2", metadata={"tags": [MEASURED]}), "but no plot"),
+    (measured_plots, change("recap", metadata={"tags": [MEASURED]}), "but no plot"),
 ]
 
 
@@ -812,6 +824,7 @@ FINE: list[Change] = [
     says(f'<img alt="{ALT}" src="{PICTURE}">'),
     change("step-3", id="gpt2-layer-norm-124m"),
     change("step-2", metadata={"tags": ["hide-input"]}),
+    change("step-15", metadata={"tags": [MEASURED]}),
 ]
 
 
@@ -941,6 +954,76 @@ def test_running_twice_changes_nothing(
     assert cells[0]["outputs"][0]["text"] == ["é\n"]
     assert ast.literal_eval(cells[0]["outputs"][1]["data"]["text/plain"][0])
     assert cells[1]["outputs"][0]["text"] == ["True\n"]
+
+
+OTHER_PNG = "iVBORw0KGgoAAAA="
+
+
+def measured_notebook(*outputs: dict[str, Any], tag: str = MEASURED) -> dict[str, Any]:
+    """Make a notebook with one cell of that tag and these outputs."""
+    cell = code_cell("plot-times", 3, "plot()", *outputs)
+    cell["metadata"] = {"tags": [tag], "execution": {"at": "12:00"}}
+    return {"cells": [markdown_cell("about-times", "Times."), cell]}
+
+
+def test_measured_picture_is_kept():
+    """Two runs give other bytes of the picture; the stored one stays."""
+    stored = measured_notebook(printed("faster: True"), plotted())
+    new = measured_notebook(printed("faster: "), printed("True"), plotted())
+    new["cells"][1]["outputs"][-1]["data"]["image/png"] = OTHER_PNG
+    before = json.dumps(new)
+    assert normalize(keep_measured(stored, new)) == normalize(stored)
+    assert json.dumps(new) == before  # what was given is left alone
+
+
+def another_size() -> dict[str, Any]:
+    output = plotted()
+    output["metadata"]["image/png"]["width"] = 600
+    return output
+
+
+@pytest.mark.parametrize(
+    ("stored", "changed"),
+    [
+        ([printed("a"), plotted()], {"outputs": [printed("b"), plotted()]}),
+        ([plotted()], {"outputs": [plotted("Another line, which falls.")]}),
+        ([plotted()], {"outputs": [another_size()]}),
+        ([plotted()], {"outputs": [plotted(), plotted()]}),
+        ([plotted()], {"source": "plot(2)"}),
+        ([plotted()], {"metadata": {"tags": ["hide-input"]}}),
+        ([plotted()], {"id": "plot-other-times"}),
+        ([], {"outputs": [plotted()]}),
+    ],
+    ids=["print", "words", "size", "number", "source", "tag", "id", "cleared"],
+)
+def test_measured_picture_is_drawn_anew(stored: list[dict], changed: dict[str, Any]):
+    """Whatever else changed, the tag included, the new picture is stored."""
+    new = measured_notebook(*(changed.get("outputs") or [plotted()]))
+    new["cells"][1].update(changed)
+    for output in new["cells"][1]["outputs"]:
+        if "data" in output:
+            output["data"]["image/png"] = OTHER_PNG
+    kept = keep_measured(measured_notebook(*stored), new)
+    assert normalize(kept) == normalize(new)
+
+
+def test_running_a_measured_cell_twice_changes_nothing(tmp_path: Path):
+    """A cell whose picture differs at each run; without the tag it would change."""
+    show = (
+        "import base64, os\nfrom IPython.display import display\n"
+        "png = base64.b64encode(os.urandom(9)).decode()\n"
+        "data = {'image/png': png, 'text/plain': 'times'}\n"
+        "display(data, raw=True)"
+    )
+    for tags, same in (([MEASURED], True), ([], False)):
+        path = store(tmp_path, show)
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook["cells"][0]["metadata"] = {"tags": tags}
+        path.write_text(json.dumps(notebook), encoding="utf-8")
+        assert execute_notebooks.main([str(path)]) == 0
+        first = path.read_bytes()
+        assert execute_notebooks.main([str(path)]) == 0
+        assert (path.read_bytes() == first) is same
 
 
 def test_a_failing_cell_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -1008,3 +1008,144 @@ def test_stream_alone():
 def test_stream_that_cannot_be_drawn(arguments, message):
     with pytest.raises(ValueError, match=message):
         plots.plot_stream(*arguments)
+
+
+# 4.7: probabilities of the next token, and the time that a token takes.
+
+
+def bar_sizes(ax, horizontal=False):
+    return [
+        [bar.get_width() if horizontal else bar.get_height() for bar in bars]
+        for bars in ax.containers
+    ]
+
+
+def test_next_tokens_shows_each_probability():
+    shares = torch.tensor([0.5, 0.25, 0.001])
+    figure = plots.plot_next_tokens(shares, TOKENS, vocab_size=50)
+    (ax,) = figure.axes
+    assert bar_sizes(ax, horizontal=True)[0] == pytest.approx([50, 25, 0.1])
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["'A'", "' dog'", "' saw'"]
+    assert ax.yaxis_inverted()  # the likeliest on top
+    assert [text.get_text() for text in ax.texts] == ["50.0 %", "25.0 %", "0.100 %"]
+    (line,) = ax.lines
+    assert list(line.get_xdata()) == [2, 2]
+    assert set(legend_of(figure)) == {"probability", "even share:\n2.00 %"}
+    assert ax.get_xlabel() == "probability of being next (%)"
+    assert ax.get_ylabel() == "token"
+    assert ax.get_xlim()[1] > 50  # room for the numbers
+    assert "the 3 likeliest next tokens" in figure.alt
+    assert "one token in 50." in figure.alt
+
+
+def test_next_tokens_that_are_certain():
+    """The one bar's number has no point at its end."""
+    (ax,) = plots.plot_next_tokens(torch.tensor([1.0]), ["a"], 50257).axes
+    assert [text.get_text() for text in ax.texts] == ["100 %"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "tokens", "vocab_size", "message"),
+    [
+        ([], [], 3, "needs one to 20 tokens"),
+        ([0.1] * 21, ["a"] * 21, 50, "got 21 tokens"),
+        ([0.5], ["a", "b"], 3, r"2 tokens and probabilities of shape \(1,\)"),
+        ([[0.5]], ["a"], 3, r"shape \(1, 1\)"),
+        ([0.1, 0.5], ["a", "b"], 3, "must fall"),
+        ([1.5], ["a"], 3, "must fall"),
+        ([0.5, -0.1], ["a", "b"], 3, "must fall"),
+        ([float("nan")], ["a"], 3, "must fall"),
+        ([0.5], ["a"], 0, "vocab_size"),
+    ],
+)
+def test_next_tokens_that_cannot_be_drawn(shares, tokens, vocab_size, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_next_tokens(torch.tensor(shares), tokens, vocab_size)
+
+
+TWO_DISTRIBUTIONS = {
+    "cold": torch.tensor([0.75, 0.25, 0.0]),
+    "hot": torch.tensor([0.25, 0.5, 0.25]),
+}
+
+
+def test_distributions_stand_side_by_side():
+    figure = plots.plot_distributions(TOKENS, TWO_DISTRIBUTIONS)
+    (ax,) = figure.axes
+    assert bar_sizes(ax) == [[75, 25, 0], [25, 50, 25]]
+    assert legend_of(figure) == ["cold", "hot"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        *("'A'", "' dog'", "' saw'")
+    ]
+    assert ax.get_xlabel() == "next token"
+    assert ax.get_ylabel() == "probability (%)"
+    cold, hot = ax.containers
+    for token, (left, right) in enumerate(zip(cold, hot, strict=True)):
+        assert left.get_x() + left.get_width() < right.get_x()
+        middle = (left.get_x() + right.get_x() + right.get_width()) / 2
+        assert middle == pytest.approx(token)
+    assert cold[0].get_facecolor() != hot[0].get_facecolor()
+    assert cold[0].get_hatch() != hot[0].get_hatch()  # not by colour alone
+    assert "cold, 75 % for 'A'; hot, 50 % for ' dog'" in figure.alt
+
+
+@pytest.mark.parametrize(
+    ("tokens", "distributions", "message"),
+    [
+        ([], {"none": torch.tensor([])}, "got 1 over 0"),
+        (["a"], {}, "got 0 over 1"),
+        (["a"], dict.fromkeys("abcdef", torch.tensor([1.0])), "got 6 over 1"),
+        (["a", "b"], {"short": torch.tensor([1.0])}, "'short' must hold 2"),
+        (["a", "b"], {"low": torch.tensor([0.5, 0.4])}, "'low' must hold 2"),
+        (["a", "b"], {"below": torch.tensor([1.5, -0.5])}, "'below' must hold 2"),
+        (["a"], {"lost": torch.tensor([float("nan")])}, "'lost' must hold 1"),
+    ],
+)
+def test_distributions_that_cannot_be_drawn(tokens, distributions, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_distributions(tokens, distributions)
+
+
+def test_time_per_token_shows_milliseconds_over_length():
+    times = {"without": [0.01, 0.02, 0.5], "with": [0.01, 0.011, 0.012]}
+    figure = plots.plot_time_per_token([16, 32, 64], times)
+    (ax,) = figure.axes
+    drawn = line_data(ax)
+    assert drawn["without"] == pytest.approx([10, 20, 500])
+    assert drawn["with"] == pytest.approx([10, 11, 12])
+    assert [list(line.get_xdata()) for line in ax.lines] == [[16, 32, 64]] * 2
+    assert ax.get_xscale() == ax.get_yscale() == "linear"
+    assert ax.get_xlim()[0] == ax.get_ylim()[0] == 0
+    assert list(ax.get_xticks()) == [16, 32, 64]
+    assert ax.get_xlabel() == "tokens in the text"
+    assert ax.get_ylabel() == "time per token (milliseconds)"
+    assert legend_of(figure) == ["without", "with"]
+    assert len({line.get_linestyle() for line in ax.lines}) == 2
+
+
+def test_time_per_token_says_no_time():
+    """The words are compared when the notebook runs, and times are never equal."""
+    one, other = (
+        plots.plot_time_per_token([16, 32], {"a": times, "b": times}).alt
+        for times in ([0.01, 0.02], [7.0, 3.0])
+    )
+    assert one == other
+    assert "after 16 to 32 tokens, one line each: a, b." in one
+
+
+@pytest.mark.parametrize(
+    ("lengths", "seconds", "message"),
+    [
+        ([1, 2], {}, "one to 5 lines"),
+        ([1], {"a": [1.0]}, "two points at least"),
+        ([1, 2], {"a": [1.0, 2.0], "b": [1.0]}, "equal length"),
+        ([1, 2, 3], {"a": [1.0, 2.0]}, "needs 2 lengths"),
+        ([2, 1], {"a": [1.0, 2.0]}, "that rise from 1"),
+        ([0, 1], {"a": [1.0, 2.0]}, "that rise from 1"),
+        ([1, 2], {"a": [1.0, 0.0]}, "above 0, 'a' has 0.0"),
+    ],
+)
+def test_time_per_token_that_cannot_be_drawn(lengths, seconds, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_time_per_token(lengths, seconds)
