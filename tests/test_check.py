@@ -65,10 +65,9 @@ def test_reference_passes(component):
     report = run_check(component, component.reference)
     assert report.passed
     assert report.mistake is None
-    first = report.text.splitlines()[0]
-    count = len(component.probes)
-    name = component.name
-    assert first == f"{name}: all {count} probes agree with gpt_from_scratch.{name}."
+    count, name = len(component.probes), component.name
+    first = f"{name}: all {count} probes agree with gpt_from_scratch.{name}."
+    assert report.lines[0] == first
     assert getattr(gpt_from_scratch, name) is component.reference
 
 

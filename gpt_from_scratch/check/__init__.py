@@ -6,14 +6,24 @@ known.
 """
 
 from gpt_from_scratch.check.engine import check
+from gpt_from_scratch.check.example_deep_neural_network import (
+    EXAMPLE_DEEP_NEURAL_NETWORK,
+)
 from gpt_from_scratch.check.feed_forward import FEED_FORWARD
 from gpt_from_scratch.check.gelu import GELU_COMPONENT
 from gpt_from_scratch.check.layer_norm import LAYER_NORM
 from gpt_from_scratch.check.report import Report
 
-__all__ = ["COMPONENTS", "Report", "feed_forward", "gelu", "layer_norm"]
+__all__ = [
+    "COMPONENTS",
+    "Report",
+    "example_deep_neural_network",
+    "feed_forward",
+    "gelu",
+    "layer_norm",
+]
 
-COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD)
+COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD, EXAMPLE_DEEP_NEURAL_NETWORK)
 
 
 def layer_norm(learner: object) -> Report:
@@ -50,3 +60,16 @@ def feed_forward(learner: object) -> Report:
         What was found; see ``Report``.
     """
     return check(FEED_FORWARD, learner)
+
+
+def example_deep_neural_network(learner: object) -> Report:
+    """Check a network with shortcuts (4.4).
+
+    Args:
+        learner: Your class, called as
+            ``ExampleDeepNeuralNetwork(layer_sizes, use_shortcut)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(EXAMPLE_DEEP_NEURAL_NETWORK, learner)
