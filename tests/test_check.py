@@ -16,6 +16,7 @@ from gpt_from_scratch import check
 from gpt_from_scratch.check.compare import Failure, difference, frozen
 from gpt_from_scratch.check.engine import agree, confusion, observe, recorded
 from gpt_from_scratch.check.engine import check as run_check
+from gpt_from_scratch.check.layer_norm import LAYER_NORM
 from gpt_from_scratch.check.report import Report
 
 MISTAKES = [
@@ -504,7 +505,7 @@ def test_difference(yours, expected, words):
 
 
 def test_agrees_with_itself_only():
-    component = check.COMPONENTS[0]
+    component = LAYER_NORM
     seen = list(observe(component, PlainNorm))
     assert agree(component, observe(component, component.reference), seen)
     assert not agree(component, observe(component, nn.Identity), seen)

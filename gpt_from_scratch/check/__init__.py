@@ -5,6 +5,7 @@ probes. If they differ, your class is compared with wrong versions, whose mistak
 known.
 """
 
+from gpt_from_scratch.check.dummy_gpt_model import DUMMY_GPT_MODEL
 from gpt_from_scratch.check.engine import check
 from gpt_from_scratch.check.example_deep_neural_network import (
     EXAMPLE_DEEP_NEURAL_NETWORK,
@@ -17,13 +18,32 @@ from gpt_from_scratch.check.report import Report
 __all__ = [
     "COMPONENTS",
     "Report",
+    "dummy_gpt_model",
     "example_deep_neural_network",
     "feed_forward",
     "gelu",
     "layer_norm",
 ]
 
-COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD, EXAMPLE_DEEP_NEURAL_NETWORK)
+COMPONENTS = (
+    DUMMY_GPT_MODEL,
+    LAYER_NORM,
+    GELU_COMPONENT,
+    FEED_FORWARD,
+    EXAMPLE_DEEP_NEURAL_NETWORK,
+)
+
+
+def dummy_gpt_model(learner: object) -> Report:
+    """Check the outline of a GPT model (4.1).
+
+    Args:
+        learner: Your class, called as ``DummyGPTModel(cfg)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(DUMMY_GPT_MODEL, learner)
 
 
 def layer_norm(learner: object) -> Report:
