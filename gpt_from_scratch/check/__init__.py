@@ -1,0 +1,95 @@
+"""Check your own component; if it is wrong, learn which mistake it makes.
+
+``check.layer_norm(LayerNorm)`` puts your class and the course's through the same
+probes. If they differ, your class is compared with wrong versions, whose mistakes are
+known.
+"""
+
+from gpt_from_scratch.check.dummy_gpt_model import DUMMY_GPT_MODEL
+from gpt_from_scratch.check.engine import check
+from gpt_from_scratch.check.example_deep_neural_network import (
+    EXAMPLE_DEEP_NEURAL_NETWORK,
+)
+from gpt_from_scratch.check.feed_forward import FEED_FORWARD
+from gpt_from_scratch.check.gelu import GELU_COMPONENT
+from gpt_from_scratch.check.layer_norm import LAYER_NORM
+from gpt_from_scratch.check.report import Report
+
+__all__ = [
+    "COMPONENTS",
+    "Report",
+    "dummy_gpt_model",
+    "example_deep_neural_network",
+    "feed_forward",
+    "gelu",
+    "layer_norm",
+]
+
+COMPONENTS = (
+    DUMMY_GPT_MODEL,
+    LAYER_NORM,
+    GELU_COMPONENT,
+    FEED_FORWARD,
+    EXAMPLE_DEEP_NEURAL_NETWORK,
+)
+
+
+def dummy_gpt_model(learner: object) -> Report:
+    """Check the outline of a GPT model (4.1).
+
+    Args:
+        learner: Your class, called as ``DummyGPTModel(cfg)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(DUMMY_GPT_MODEL, learner)
+
+
+def layer_norm(learner: object) -> Report:
+    """Check a layer normalization (4.2).
+
+    Args:
+        learner: Your class, called as ``LayerNorm(emb_dim)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(LAYER_NORM, learner)
+
+
+def gelu(learner: object) -> Report:
+    """Check a GELU (4.3).
+
+    Args:
+        learner: Your class, called as ``GELU()``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(GELU_COMPONENT, learner)
+
+
+def feed_forward(learner: object) -> Report:
+    """Check a feed-forward network (4.3).
+
+    Args:
+        learner: Your class, called as ``FeedForward(cfg)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(FEED_FORWARD, learner)
+
+
+def example_deep_neural_network(learner: object) -> Report:
+    """Check a network with shortcuts (4.4).
+
+    Args:
+        learner: Your class, called as
+            ``ExampleDeepNeuralNetwork(layer_sizes, use_shortcut)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(EXAMPLE_DEEP_NEURAL_NETWORK, learner)
