@@ -1098,7 +1098,8 @@ def plot_parameters_by_component(counts: Mapping[str, int]) -> CourseFigure:
             gives them; at least one above 0.
 
     Returns:
-        The figure: one bar a component, in millions, with its share of the whole.
+        The figure: one bar a component, the first at the top, in millions, with its
+        share of the whole.
 
     Raises:
         TypeError: If a count is not an integer.
@@ -1125,6 +1126,7 @@ def plot_parameters_by_component(counts: Mapping[str, int]) -> CourseFigure:
             va="center",
         )
     ax.set_yticks(range(len(counts)), list(counts))
+    ax.invert_yaxis()  # the first at the top, as in a table
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(0, 1.35 * max(counts.values()) / 1e6)  # room for the numbers
     ax.set_xlabel("millions of parameters")
@@ -1208,13 +1210,14 @@ def _in_words(count: int) -> str:
     return f"{count / 1e6:,.0f} million"
 
 
-# What memory is for, in the order in which it is stacked.
+# What memory is for, in the order in which it is stacked. Keys and values have the
+# colour of attention, which makes them; no other kind belongs to one component.
 _MEMORY = {
-    "weights": ("embedding", 0.9),
-    "gradients": ("attention", 0.9),
-    "first moments": ("feed_forward", 0.9),
-    "second moments": ("feed_forward", 0.5),
-    "key-value cache": ("normalization", 0.9),
+    "weights": ("shortcut", 0.9),
+    "gradients": ("other", 0.8),
+    "first moments": ("other", 0.5),
+    "second moments": ("other", 0.25),
+    "key-value cache": ("attention", 0.9),
 }
 
 
@@ -1345,6 +1348,11 @@ def plot_stream(
             f" What {name} adds has a spread of "
             f"{rounded(sum(values) / num_blocks, 2):.2f} on average."
             for name, values in branches.items()
+        )
+        + (
+            " A broad line shows the stream as worked out."
+            if expected is not None
+            else ""
         ),
         height=3.4,
     )
@@ -1378,7 +1386,9 @@ def plot_stream(
         label = f"what {name} adds"
         ax.plot(x, values, color=color, marker=marker, markersize=5, label=label)
     ax.set_ylim(bottom=0)
-    ax.xaxis.set_major_locator(MaxNLocator(13, integer=True))
+    step = 1 + num_blocks // 13
+    blocks = range(0, num_blocks + 1, step)
+    ax.set_xticks([*blocks, num_blocks + 1], [*map(str, blocks), "final\nnorm"])
     ax.grid(axis="y", color="#E0E0E0")
     _finish(
         figure, ax, "blocks passed (0: the embeddings)", "spread (standard deviation)"

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 
 from gpt_from_scratch import plots
 
@@ -830,6 +831,7 @@ def test_parameters_by_component_has_a_bar_for_each():
     assert set(lefts) == {0}
     assert widths == pytest.approx([count / 1e6 for count in COUNTS.values()])
     assert [label.get_text() for label in ax.get_yticklabels()] == list(COUNTS)
+    assert ax.yaxis_inverted()  # the first is at the top
     assert ax.get_xlabel() == "millions of parameters"
     texts = [text.get_text() for text in ax.texts]
     assert texts[0] == "38.60 million, 23.68 %"
@@ -941,6 +943,9 @@ def test_memory_gives_each_kind_its_own_look():
     looks = [bar.get_facecolor() for bar in ax.patches]
     assert len({*looks}) == 5
     assert looks[0] == looks[1] == looks[5]
+    for kind in looks[:5]:  # no other component's colour
+        for component in ("embedding", "feed_forward", "normalization"):
+            assert to_rgb(kind) != to_rgb(plots.COLORS[component])
 
 
 @pytest.mark.parametrize(
@@ -985,11 +990,25 @@ def test_stream_shows_the_spread_and_what_is_added():
     assert len({line.get_color() for line in ax.lines}) == 5
     assert "through 3 blocks: it goes from 1.4 to 1.7, and is 1.0 after" in figure.alt
     assert "What attention adds has a spread of 0.25 on average." in figure.alt
+    assert figure.alt.endswith("A broad line shows the stream as worked out.")
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == ["0", "1", "2", "3", "final\nnorm"]
+    assert list(ax.get_xticks()) == [0, 1, 2, 3, 4]
 
 
 def test_stream_alone():
-    (ax,) = plots.plot_stream([1.0, 2.0], {}, 1.0).axes
+    figure = plots.plot_stream([1.0, 2.0], {}, 1.0)
+    (ax,) = figure.axes
     assert len(ax.lines) == 2
+    assert "broad line" not in figure.alt
+
+
+@pytest.mark.parametrize(("num_blocks", "step"), [(12, 1), (13, 2), (48, 4)])
+def test_stream_labels_have_room(num_blocks, step):
+    (ax,) = plots.plot_stream([1.0] * (num_blocks + 1), {}, 1.0).axes
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels[:-1] == [str(block) for block in range(0, num_blocks + 1, step)]
+    assert labels[-1] == "final\nnorm"
 
 
 @pytest.mark.parametrize(
