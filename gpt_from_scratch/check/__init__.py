@@ -9,11 +9,19 @@ from gpt_from_scratch.check.engine import check
 from gpt_from_scratch.check.feed_forward import FEED_FORWARD
 from gpt_from_scratch.check.gelu import GELU_COMPONENT
 from gpt_from_scratch.check.layer_norm import LAYER_NORM
+from gpt_from_scratch.check.multi_head_attention_mistakes import MULTI_HEAD_ATTENTION
 from gpt_from_scratch.check.report import Report
 
-__all__ = ["COMPONENTS", "Report", "feed_forward", "gelu", "layer_norm"]
+__all__ = [
+    "COMPONENTS",
+    "Report",
+    "feed_forward",
+    "gelu",
+    "layer_norm",
+    "multi_head_attention",
+]
 
-COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD)
+COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD, MULTI_HEAD_ATTENTION)
 
 
 def layer_norm(learner: object) -> Report:
@@ -50,3 +58,16 @@ def feed_forward(learner: object) -> Report:
         What was found; see ``Report``.
     """
     return check(FEED_FORWARD, learner)
+
+
+def multi_head_attention(learner: object) -> Report:
+    """Check causal multi-head attention (4.5).
+
+    Args:
+        learner: Your class, called as ``MultiHeadAttention(d_in, d_out,
+            context_length, dropout, num_heads, qkv_bias)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(MULTI_HEAD_ATTENTION, learner)

@@ -64,6 +64,7 @@ class Component:
         name: The component's name, as the learner knows it.
         reference: The course's own version.
         usual_names: Other names that its weights often have, with the course's.
+        heads: Gives the number of attention heads, from what a class is built with.
         probes: The questions, in the order in which they are reported.
         mistakes: The bank of wrong versions.
         recordings: What the reference and the wrong versions answered.
@@ -72,6 +73,7 @@ class Component:
     name: str
     reference: Callable[..., Any]
     usual_names: Mapping[str, str] = field(default_factory=dict)
+    heads: Callable[..., int] | None = None
     probes: list[Probe] = field(default_factory=list, repr=False)
     mistakes: list[Mistake] = field(default_factory=list, repr=False)
     recordings: dict[Any, Any] = field(default_factory=dict, repr=False)

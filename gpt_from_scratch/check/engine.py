@@ -147,8 +147,9 @@ def _write(
         lines.append(f"Probed: {'; '.join(names)}.")
         other = _has_other_names(yours)
         if other:
+            own = ", ".join(dict.fromkeys(other.values()))
             lines.append(
-                f"Your names: {', '.join(other.values())}. The course's: "
+                f"Your names: {own}. The course's: "
                 f"{', '.join(other)}. That changes no result, but saved weights are "
                 f"loaded by name."
             )
