@@ -11,6 +11,7 @@ from gpt_from_scratch.check.gelu import GELU_COMPONENT
 from gpt_from_scratch.check.layer_norm import LAYER_NORM
 from gpt_from_scratch.check.multi_head_attention_mistakes import MULTI_HEAD_ATTENTION
 from gpt_from_scratch.check.report import Report
+from gpt_from_scratch.check.transformer_block_mistakes import TRANSFORMER_BLOCK
 
 __all__ = [
     "COMPONENTS",
@@ -19,9 +20,16 @@ __all__ = [
     "gelu",
     "layer_norm",
     "multi_head_attention",
+    "transformer_block",
 ]
 
-COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD, MULTI_HEAD_ATTENTION)
+COMPONENTS = (
+    LAYER_NORM,
+    GELU_COMPONENT,
+    FEED_FORWARD,
+    MULTI_HEAD_ATTENTION,
+    TRANSFORMER_BLOCK,
+)
 
 
 def layer_norm(learner: object) -> Report:
@@ -71,3 +79,15 @@ def multi_head_attention(learner: object) -> Report:
         What was found; see ``Report``.
     """
     return check(MULTI_HEAD_ATTENTION, learner)
+
+
+def transformer_block(learner: object) -> Report:
+    """Check a transformer block (4.5).
+
+    Args:
+        learner: Your class, called as ``TransformerBlock(cfg)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(TRANSFORMER_BLOCK, learner)

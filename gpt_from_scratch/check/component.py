@@ -65,6 +65,9 @@ class Component:
         reference: The course's own version.
         usual_names: Other names that its weights often have, with the course's.
         heads: Gives the number of attention heads, from what a class is built with.
+        parts: Its parts that are components too, by their names in the reference, in
+            words; ``example`` is what to build it with, to look at them, and
+            ``width`` the number of features per token then.
         probes: The questions, in the order in which they are reported.
         mistakes: The bank of wrong versions.
         recordings: What the reference and the wrong versions answered.
@@ -74,6 +77,9 @@ class Component:
     reference: Callable[..., Any]
     usual_names: Mapping[str, str] = field(default_factory=dict)
     heads: Callable[..., int] | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+    example: tuple[Any, ...] = ()
+    width: int = 0
     probes: list[Probe] = field(default_factory=list, repr=False)
     mistakes: list[Mistake] = field(default_factory=list, repr=False)
     recordings: dict[Any, Any] = field(default_factory=dict, repr=False)
