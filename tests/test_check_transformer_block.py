@@ -19,6 +19,9 @@ from torch.nn import functional as F
 
 import gpt_from_scratch
 from gpt_from_scratch import GELU, FeedForward, LayerNorm, MultiHeadAttention, check
+from gpt_from_scratch.check.feed_forward import FEED_FORWARD
+from gpt_from_scratch.check.layer_norm import LAYER_NORM
+from gpt_from_scratch.check.multi_head_attention import MULTI_HEAD_ATTENTION
 
 
 class Block(nn.Module):
@@ -352,7 +355,49 @@ def test_wrong_network_is_said_to_differ():
 
 def test_right_parts_are_said_to_be_right():
     text = text_of(forward=lambda self, x: F.gelu(Block.forward(self, x)))
-    assert "Each of its parts, by itself and in eval mode, gives what it" in text
+    assert "Each of its parts, by itself, gives what it should." in text
+
+
+def test_nothing_is_said_of_parts_that_a_call_cannot_judge():
+    class Detached(Attention):
+        def forward(self, x):
+            return super().forward(x.detach())
+
+    assert "itself" not in text_of(attention=Detached)
+
+
+BANK = [
+    pytest.param(part, mistake, id=f"{component.name}: {mistake.name}")
+    for component, part in (
+        (MULTI_HEAD_ATTENTION, "attention"),
+        (FEED_FORWARD, "network"),
+        (LAYER_NORM, "norm"),
+    )
+    for mistake in component.mistakes
+]
+UNSEEN = {  # a block does not leave these settings out, or does not give them
+    "an eps that is ignored",
+    "a qkv_bias that is True by default",
+}
+NAMED = {  # by a name that is as true of the block
+    "a single head": "a single head",
+    "a qkv_bias that is ignored: never a bias": "a qkv_bias that is not handed on",
+    "no dropout": "attention without dropout",
+    "a missing super().__init__()": "a missing super().__init__()",
+    "a forward that returns its input": "an input of both branches that is not "
+    "normalized",
+}
+
+
+@pytest.mark.parametrize(("part", "mistake"), BANK)
+def test_wrong_parts_are_found_and_not_misnamed(part, mistake):
+    """A block with the learner's own part, which makes a mistake of the part's bank."""
+    wrong = mistake.wrong
+    made = block(**{part: lambda self, *args: wrong(*args)})
+    report = check.transformer_block(made)
+    assert report.passed == (mistake.name in UNSEEN), report
+    names = NAMED.get(mistake.name), None  # a part's error may have another message
+    assert report.mistake in names, report
 
 
 def test_parts_that_cannot_be_told_apart():

@@ -123,6 +123,20 @@ def silent(block: TransformerBlock) -> None:
     _constant(block.ff.layers[2], 0.0)
 
 
+def large_scores(block: TransformerBlock) -> None:
+    """Make scores that are large and far apart, then some that are all far below 0."""
+    attention_alone(block)
+    attention = block.att
+    for layer in (attention.W_query, attention.W_key):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    places = range(0, attention.d_out, attention.head_dim)
+    for place, score in zip(places, (512.0, -64.0, -2048.0), strict=True):
+        attention.W_query.bias.data[place] = attention.head_dim**0.5
+        attention.W_key.bias.data[place] = score
+    attention.W_key.weight.data[0] = numbers(attention.d_in, seed=40) * 200
+
+
 def weights_in_the_stream(block: TransformerBlock) -> None:
     """Let attention add each weight twice, and the feed-forward network nothing.
 
@@ -194,8 +208,12 @@ def _before_training(make: Make) -> object:
     return {
         name: value if name.startswith("norm") else _in_a_word(value)
         for name, value in start.items()
-        if name.startswith("norm") or "W_" in name
+        if name.startswith("norm") or "W_" in name or _is_of_network(name)
     }
+
+
+def _is_of_network(name: str) -> bool:
+    return name.startswith("ff.") and name.endswith("weight")
 
 
 def _in_a_word(value: object) -> object:
@@ -240,6 +258,12 @@ def _a_token_whose_features_are_equal(make: Make) -> object:
 @TRANSFORMER_BLOCK.probe("large features", rtol=1e-3, atol=1e-2)
 def _large_features(make: Make) -> object:
     return make(config())(numbers(2, 5, 12, seed=10, low=-1000, high=1500))
+
+
+@TRANSFORMER_BLOCK.probe("large scores", rtol=1e-3, atol=1e-3)
+def _large_scores(make: Make) -> object:
+    x = numbers(2, 5, 12, seed=18)
+    return make(config(qkv_bias=True), weights=large_scores)(x) - x
 
 
 @TRANSFORMER_BLOCK.probe("one token changed")

@@ -532,7 +532,7 @@ class _ContextIsHeads(_OtherAttention):
 
 @TRANSFORMER_BLOCK.mistake(
     "a missing super().__init__()",
-    what="the class does not set up what nn.Module needs",
+    what="the block's class, or that of a part, does not set up what nn.Module needs",
     why="Before the __init__ of nn.Module has run, it cannot take layers.",
     look_at="the first line of __init__.",
 )

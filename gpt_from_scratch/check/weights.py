@@ -140,6 +140,7 @@ READINGS += [
     for layout in ("hkd", "hdk", "dhk", "dkh", "kdh")
     for order in range(6)
 ]
+READINGS.sort(key=lambda reading: reading.order)  # the likely ones first
 
 
 def find_weights(module: nn.Module) -> list[Found]:
