@@ -54,7 +54,8 @@ from gpt_from_scratch.model_size import (
 )
 
 # 4.7 Generating text.
-from gpt_from_scratch.text_generation import generate_text_simple
+from gpt_from_scratch.text_generation import generate, generate_text_simple
+from gpt_from_scratch.kv_cache import KVCache
 
 # For the notebooks: prints that are equal on every machine.
 from gpt_from_scratch.display import rounded
@@ -94,6 +95,8 @@ __all__ = [
     "training_bytes",
     # 4.7
     "generate_text_simple",
+    "generate",
+    "KVCache",
     # Notebooks
     "rounded",
 ]

@@ -1,11 +1,15 @@
 """Causal multi-head attention (chapter 3), which section 4.5 builds upon."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gpt_from_scratch.llm_architecture import require_int
+
+if TYPE_CHECKING:
+    from gpt_from_scratch.kv_cache import KVCache
 
 
 class MultiHeadAttention(nn.Module):
@@ -26,15 +30,20 @@ class MultiHeadAttention(nn.Module):
         num_heads: Number of heads; at least 1.
         qkv_bias: Whether the query, key and value layers have a bias.
 
+    ``forward`` takes a ``KVCache`` (4.7) besides, and the index of the layer in it;
+    the input is then what follows the tokens that the cache holds.
+
     Shape:
-        Input: ``(B, T, d_in)``, with ``T`` up to ``context_length``.
-        Output: ``(B, T, d_out)``.
+        Input: ``(B, T, d_in)``, with ``T`` up to ``context_length``, the tokens in
+        the cache included. Output: ``(B, T, d_out)``.
 
     Raises:
         TypeError: If a size is not an integer.
         ValueError: If a size is less than 1, ``dropout`` not in [0, 1), or ``d_out``
             not divisible by ``num_heads``; in ``forward``, if the input is not of
-            shape ``(B, T, d_in)`` or has more than ``context_length`` tokens.
+            shape ``(B, T, d_in)``, has more than ``context_length`` tokens, or does
+            not fit the cache.
+        RuntimeError: In ``forward``, if a cache is given while gradients are recorded.
     """
 
     def __init__(
@@ -70,7 +79,9 @@ class MultiHeadAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.register_load_state_dict_pre_hook(_forget_mask)  # type: ignore[no-untyped-call]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, cache: "KVCache | None" = None, layer: int = 0
+    ) -> Tensor:
         if x.ndim != 3 or x.shape[-1] != self.d_in:
             raise ValueError(
                 f"expected an input of shape (batch, tokens, {self.d_in}), "
@@ -81,12 +92,17 @@ class MultiHeadAttention(nn.Module):
                 f"{x.shape[1]} tokens are more than "
                 f"context_length={self.context_length}"
             )
+        queries = self._split_heads(self.W_query(x))  # (B, num_heads, T, head_dim)
+        keys = self._split_heads(self.W_key(x))
+        values = self._split_heads(self.W_value(x))
+        if cache is not None:  # from here on: those of all tokens so far
+            keys, values = cache.write(layer, keys, values)
         context = F.scaled_dot_product_attention(
-            self._split_heads(self.W_query(x)),
-            self._split_heads(self.W_key(x)),
-            self._split_heads(self.W_value(x)),
+            queries,
+            keys,
+            values,
+            **_causal(queries.shape[2], keys.shape[2], x.device),
             dropout_p=self.dropout.p if self.training else 0.0,
-            is_causal=True,
         )  # (B, num_heads, T, head_dim)
         context = context.transpose(1, 2).flatten(2)  # (B, T, d_out)
         return self.out_proj(context)
@@ -95,6 +111,16 @@ class MultiHeadAttention(nn.Module):
         B, T, _ = x.shape
         x = x.view(B, T, self.num_heads, self.head_dim)
         return x.transpose(1, 2)  # (B, num_heads, T, head_dim)
+
+
+def _causal(num_queries: int, num_keys: int, device: torch.device) -> dict[str, Any]:
+    """Choose what keeps the last ``num_queries`` of the tokens from looking ahead."""
+    if num_queries == num_keys:
+        return {"is_causal": True}
+    if num_queries == 1:  # the last token may look at all
+        return {}
+    may_look = torch.ones(num_queries, num_keys, dtype=torch.bool, device=device)
+    return {"attn_mask": may_look.tril(diagonal=num_keys - num_queries)}
 
 
 def _forget_mask(

@@ -1,7 +1,7 @@
 """Section 4.6: the GPT model."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from gpt_from_scratch.llm_architecture import (
 )
 from gpt_from_scratch.transformer_block import TransformerBlock
 
+if TYPE_CHECKING:
+    from gpt_from_scratch.kv_cache import KVCache
+
 
 class GPTModel(nn.Module):
     """Score, after each token of a text, every token that could come next.
@@ -22,21 +25,30 @@ class GPTModel(nn.Module):
     Multitask Learners".
 
     Args:
-        cfg: The model's configuration.
+        cfg: The model's configuration; a copy of it is kept as ``cfg``.
+
+    For generating text, ``forward`` takes two more arguments, by name: ``cache``, a
+    ``KVCache`` (4.7) of the tokens before the input, to which the input is added; and
+    ``last_only=True``, to score what follows the last token alone.
 
     Shape:
-        Input: token ids ``(B, T)``, with ``T`` from 1 to ``context_length``.
-        Output: logits ``(B, T, vocab_size)``.
+        Input: token ids ``(B, T)``, with ``T`` from 1 to ``context_length``, the
+        tokens in the cache included.
+        Output: logits ``(B, T, vocab_size)``; with ``last_only``,
+        ``(B, 1, vocab_size)``.
 
     Raises:
         ValueError: If the configuration is not valid (see ``validate_config``); in
-            ``forward``, if the ids' shape, number or values do not fit the model.
+            ``forward``, if the ids' shape, number or values do not fit the model or
+            the cache.
         TypeError: In ``forward``, if the ids are not a tensor of integers.
+        RuntimeError: In ``forward``, if a cache is given while gradients are recorded.
     """
 
     def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         validate_config(cfg)
+        self.cfg: GPTConfig = {**cfg}
         self.tok_emb = nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
         self.pos_emb = nn.Embedding(cfg["context_length"], cfg["emb_dim"])
         self.drop_emb = nn.Dropout(cfg["drop_rate"])
@@ -49,16 +61,42 @@ class GPTModel(nn.Module):
         self.register_load_state_dict_pre_hook(_before_loading)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_after_loading)  # type: ignore[no-untyped-call]
 
-    def forward(self, in_idx: Tensor) -> Tensor:
+    def forward(
+        self,
+        in_idx: Tensor,
+        *,
+        cache: "KVCache | None" = None,
+        last_only: bool = False,
+    ) -> Tensor:
+        context_length = self.pos_emb.num_embeddings
         validate_token_ids(
             in_idx,
             vocab_size=self.tok_emb.num_embeddings,
-            context_length=self.pos_emb.num_embeddings,
+            context_length=context_length,
         )
-        positions = torch.arange(in_idx.shape[1], device=in_idx.device)  # (T,)
+        start = 0 if cache is None else cache.num_tokens
+        end = start + in_idx.shape[1]
+        if end > context_length:
+            raise ValueError(
+                f"{start} tokens in the cache and {in_idx.shape[1]} more are more than "
+                f"context_length={context_length}"
+            )
+        positions = torch.arange(start, end, device=in_idx.device)  # (T,)
         x = self.tok_emb(in_idx) + self.pos_emb(positions)  # (B, T, emb_dim)
         x = self.drop_emb(x)
-        x = self.trf_blocks(x)
+        if cache is None:
+            x = self.trf_blocks(x)
+        else:
+            if len(cache.keys) != len(self.trf_blocks):
+                raise ValueError(
+                    f"the cache has {len(cache.keys)} layers, the model "
+                    f"{len(self.trf_blocks)}; was it made for another model?"
+                )
+            for layer, block in enumerate(self.trf_blocks):
+                x = block(x, cache, layer)
+            cache.num_tokens = end
+        if last_only:
+            x = x[:, -1:]  # (B, 1, emb_dim)
         x = self.final_norm(x)
         return self.out_head(x)  # (B, T, vocab_size)
 
