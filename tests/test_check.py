@@ -14,7 +14,7 @@ from torch import nn
 import gpt_from_scratch
 from gpt_from_scratch import check
 from gpt_from_scratch.check.compare import Failure, difference, frozen
-from gpt_from_scratch.check.engine import agrees, confusion, observe
+from gpt_from_scratch.check.engine import agree, confusion, observe, recorded
 from gpt_from_scratch.check.engine import check as run_check
 from gpt_from_scratch.check.report import Report
 
@@ -75,10 +75,9 @@ def test_reference_passes(component):
 @each_component
 def test_confusion_matrix_is_a_diagonal(component):
     """Each wrong version is told from every other one and from the right one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        matrix = confusion(component)
-    assert matrix == {mistake.name: [mistake.name] for mistake in component.mistakes}
+    assert confusion(component) == {
+        mistake.name: [mistake.name] for mistake in component.mistakes
+    }
 
 
 @pytest.mark.parametrize(("component", "mistake"), MISTAKES)
@@ -116,15 +115,16 @@ def test_texts_of_mistakes(component):
 @each_component
 def test_no_difference_is_as_small_as_rounding(component):
     """With ten times the tolerance, every wrong version still differs somewhere."""
-    right = [answer for answer, _ in observe(component, component.reference)]
+    confusion(component)  # all have answered
+    right = list(recorded(component, component.reference))
     for mistake in component.mistakes:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            answers = [answer for answer, _ in observe(component, mistake.wrong)]
         assert any(
             difference(yours, expected, 10 * probe.rtol, 10 * probe.atol)
-            for probe, yours, expected in zip(
-                component.probes, answers, right, strict=True
+            for probe, (yours, _), (expected, _) in zip(
+                component.probes,
+                recorded(component, mistake.wrong),
+                right,
+                strict=True,
             )
         ), mistake.name
 
@@ -506,6 +506,6 @@ def test_difference(yours, expected, words):
 
 def test_agrees_with_itself_only():
     component = check.COMPONENTS[0]
-    seen = [answer for answer, _ in observe(component, PlainNorm)]
-    assert agrees(component, component.reference, seen)
-    assert not agrees(component, nn.Identity, seen)
+    seen = list(observe(component, PlainNorm))
+    assert agree(component, observe(component, component.reference), seen)
+    assert not agree(component, observe(component, nn.Identity), seen)

@@ -6,12 +6,14 @@ known.
 """
 
 from gpt_from_scratch.check.engine import check
+from gpt_from_scratch.check.feed_forward import FEED_FORWARD
+from gpt_from_scratch.check.gelu import GELU_COMPONENT
 from gpt_from_scratch.check.layer_norm import LAYER_NORM
 from gpt_from_scratch.check.report import Report
 
-__all__ = ["COMPONENTS", "Report", "layer_norm"]
+__all__ = ["COMPONENTS", "Report", "feed_forward", "gelu", "layer_norm"]
 
-COMPONENTS = (LAYER_NORM,)
+COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD)
 
 
 def layer_norm(learner: object) -> Report:
@@ -24,3 +26,27 @@ def layer_norm(learner: object) -> Report:
         What was found; see ``Report``.
     """
     return check(LAYER_NORM, learner)
+
+
+def gelu(learner: object) -> Report:
+    """Check a GELU (4.3).
+
+    Args:
+        learner: Your class, called as ``GELU()``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(GELU_COMPONENT, learner)
+
+
+def feed_forward(learner: object) -> Report:
+    """Check a feed-forward network (4.3).
+
+    Args:
+        learner: Your class, called as ``FeedForward(cfg)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(FEED_FORWARD, learner)

@@ -64,6 +64,9 @@ class Component:
         name: The component's name, as the learner knows it.
         reference: The course's own version.
         usual_names: Other names that its weights often have, with the course's.
+        probes: The questions, in the order in which they are reported.
+        mistakes: The bank of wrong versions.
+        recordings: What the reference and the wrong versions answered.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Component:
     usual_names: Mapping[str, str] = field(default_factory=dict)
     probes: list[Probe] = field(default_factory=list, repr=False)
     mistakes: list[Mistake] = field(default_factory=list, repr=False)
+    recordings: dict[Any, Any] = field(default_factory=dict, repr=False)
     _weights: dict[object, dict[str, Tensor]] = field(default_factory=dict, repr=False)
 
     def probe(

@@ -8,7 +8,7 @@ other, agrees with the learner's on every probe.
 import inspect
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -23,7 +23,9 @@ from gpt_from_scratch.check.weights import READINGS, Reading
 
 SECONDS = 1.5  # that the learner's code may take in all; a right one takes about 0.1
 
-Answers = list[tuple[object, dict[str, str]]]
+# What a probe saw, and the names of the weights: the course's, and the learner's.
+Answer = tuple[object, dict[str, str]]
+Answers = list[Answer]
 
 
 def check(component: Component, learner: object) -> Report:
@@ -73,40 +75,36 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
     yours: Answers = []
     expected: Answers = []
     known: list[Mistake] = []
+    seconds_of_ours = 60
 
-    def know() -> None:
-        seen = [answer for answer, _ in yours]
-        known.extend(m for m in component.mistakes if agrees(component, m.wrong, seen))
+    def ask_reference() -> None:
+        expected.extend(recorded(component, component.reference))
 
-    watched(lambda: expected.extend(observe(component, component.reference)), 60)
-    stopped_at = _ask(component, learner, READINGS[0], yours)
+    def ask_learner() -> None:
+        for answer in observe(component, learner):
+            yours.append(answer)  # those so far are kept if it hangs
+
+    def ask_learner_otherwise() -> None:
+        for reading in READINGS[1:]:
+            answers = observe(component, learner, reading)
+            if agree(component, answers, expected):
+                yours[:] = observe(component, learner, reading)
+                return
+
+    def ask_wrong_versions() -> None:
+        for mistake in component.mistakes:
+            if agree(component, recorded(component, mistake.wrong), yours):
+                known.append(mistake)
+
+    watched(ask_reference, seconds_of_ours)
+    stopped_at = watched(ask_learner, SECONDS)
     if stopped_at is None and _differing(component, yours, expected):
-        for reading in READINGS[1:] if _has_other_names(yours) else ():
-            again: Answers = []
-            if _ask(component, learner, reading, again) is not None:
-                break
-            if not _differing(component, again, expected):
-                yours = again
-                break
+        if _has_other_names(yours):
+            watched(ask_learner_otherwise, SECONDS)
         if _differing(component, yours, expected):
-            watched(know, 60)
+            watched(ask_wrong_versions, seconds_of_ours)
     mistake = known[0] if len(known) == 1 else None
     return _write(component, yours, expected, mistake, stopped_at)
-
-
-def _ask(
-    component: Component,
-    learner: Callable[..., Any],
-    reading: Reading,
-    answers: Answers,
-) -> str | None:
-    """Collect the learner's answers; see ``watched`` for what is returned."""
-
-    def ask() -> None:
-        for answer in observe(component, learner, reading):
-            answers.append(answer)  # those so far are kept if it hangs
-
-    return watched(ask, SECONDS)
 
 
 def _differing(
@@ -190,8 +188,10 @@ def _write(
     return Report(False, mistake.name if mistake else None, tuple(lines))
 
 
-def _failure(error: BaseException) -> Failure:
-    """Put an exception into words that are the same on every machine."""
+def _failure(
+    error: BaseException, component: Component, target: Callable[..., Any]
+) -> Failure:
+    """Put an exception into words that are equal on every machine, for every name."""
     if not isinstance(error, TheirsError):  # in a probe: the output does not fit
         return Failure("an output that does not fit the question")
     cause = error.__cause__
@@ -203,6 +203,9 @@ def _failure(error: BaseException) -> Failure:
     except Exception:
         message = ""
     message = re.sub(r" at 0x[0-9a-fA-F]+", "", message)
+    message = re.sub(r"[\w.]*<locals>\.|\b__main__\.", "", message)
+    own = re.escape(getattr(target, "__name__", component.name))
+    message = re.sub(rf"\b{own}\b", component.name, message)
     message = re.sub(r"(/|[A-Za-z]:\\)\S*[/\\]", "", message)
     what = f"raised {type(cause).__name__}" + (f": {message}" if message else "")
     return Failure(what, learners_line(cause.__traceback__))
@@ -210,7 +213,7 @@ def _failure(error: BaseException) -> Failure:
 
 def observe(
     component: Component, target: Callable[..., Any], reading: Reading = READINGS[0]
-) -> Iterator[tuple[object, dict[str, str]]]:
+) -> Iterator[Answer]:
     """Put a component through the probes, one after the other.
 
     Args:
@@ -225,31 +228,61 @@ def observe(
         make = Make(component, target, reading)
         torch.default_generator.manual_seed(123)  # CUDA's is left alone
         random.seed(123)
+        answer: object
         try:
-            yield frozen(probe.see(make)), make.names
+            answer = frozen(probe.see(make))
         except Exception as error:
-            yield _failure(error), make.names
+            answer = _failure(error, component, target)
         finally:
             make.undo()
+        yield answer, make.names
 
 
-def agrees(
-    component: Component, target: Callable[..., Any], seen: list[object]
-) -> bool:
-    """Tell whether a version agrees with what was seen of another on every probe.
+class _Recording:
+    """The answers of a version of ours, asked for only once, when they are needed."""
+
+    def __init__(self, component: Component, target: Callable[..., Any]) -> None:
+        self._rest = observe(component, target)
+        self._answers: Answers = []
+
+    def __iter__(self) -> Iterator[Answer]:
+        yield from self._answers
+        for answer in self._rest:
+            self._answers.append(answer)
+            yield answer
+
+
+def recorded(component: Component, target: Callable[..., Any]) -> Iterable[Answer]:
+    """Give what ``observe`` gives, from memory if it was asked before.
 
     Args:
         component: What is checked.
-        target: The version.
-        seen: What each probe saw of the other.
+        target: The reference or a wrong version: not the learner's.
 
     Returns:
-        Whether it does. The first difference ends the comparison.
+        The answers, to be gone through as often as needed.
     """
-    answers = observe(component, target)
+    return component.recordings.setdefault(target, _Recording(component, target))
+
+
+def agree(
+    component: Component, some: Iterable[Answer], others: Iterable[Answer]
+) -> bool:
+    """Tell whether two versions agree on every probe.
+
+    Args:
+        component: What is checked.
+        some: What the one answered to each probe.
+        others: What the other answered.
+
+    Returns:
+        Whether they do. After the first difference, nothing more is asked.
+    """
     return all(
-        probe.compare(seen[index], next(answers)[0]) is None
-        for index, probe in enumerate(component.probes)
+        probe.compare(one, other) is None
+        for probe, (one, _), (other, _) in zip(
+            component.probes, some, others, strict=True
+        )
     )
 
 
@@ -263,14 +296,17 @@ def confusion(component: Component) -> dict[str, list[str]]:
         By the name of each mistake, those that it could be taken for, itself included;
         "" stands for the reference. One name each, its own, is as it should be.
     """
-    versions: dict[str, Callable[..., Any]] = {"": component.reference}
-    versions |= {mistake.name: mistake.wrong for mistake in component.mistakes}
-    result = {}
+    versions = {"": recorded(component, component.reference)}
     for mistake in component.mistakes:
-        seen = [answer for answer, _ in observe(component, mistake.wrong)]
-        result[mistake.name] = [
-            name
-            for name, version in versions.items()
-            if agrees(component, version, seen)
-        ]
+        versions[mistake.name] = recorded(component, mistake.wrong)
+    result: dict[str, list[str]] = {}
+
+    def compare() -> None:
+        for mistake in component.mistakes:
+            seen = list(versions[mistake.name])
+            result[mistake.name] = [
+                name for name in versions if agree(component, versions[name], seen)
+            ]
+
+    watched(compare, 600)
     return result
