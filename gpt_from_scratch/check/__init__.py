@@ -8,12 +8,22 @@ known.
 from gpt_from_scratch.check.engine import check
 from gpt_from_scratch.check.feed_forward import FEED_FORWARD
 from gpt_from_scratch.check.gelu import GELU_COMPONENT
+from gpt_from_scratch.check.generate_text_simple_mistakes import (
+    GENERATE_TEXT_SIMPLE,
+)
 from gpt_from_scratch.check.layer_norm import LAYER_NORM
 from gpt_from_scratch.check.report import Report
 
-__all__ = ["COMPONENTS", "Report", "feed_forward", "gelu", "layer_norm"]
+__all__ = [
+    "COMPONENTS",
+    "Report",
+    "feed_forward",
+    "gelu",
+    "generate_text_simple",
+    "layer_norm",
+]
 
-COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD)
+COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD, GENERATE_TEXT_SIMPLE)
 
 
 def layer_norm(learner: object) -> Report:
@@ -50,3 +60,16 @@ def feed_forward(learner: object) -> Report:
         What was found; see ``Report``.
     """
     return check(FEED_FORWARD, learner)
+
+
+def generate_text_simple(learner: object) -> Report:
+    """Check a function that generates text (4.7).
+
+    Args:
+        learner: Your function, called as
+            ``generate_text_simple(model, idx, max_new_tokens, context_size)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(GENERATE_TEXT_SIMPLE, learner)
