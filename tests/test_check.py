@@ -16,6 +16,7 @@ from gpt_from_scratch import check
 from gpt_from_scratch.check.compare import Failure, difference, frozen
 from gpt_from_scratch.check.engine import agree, confusion, observe, recorded
 from gpt_from_scratch.check.engine import check as run_check
+from gpt_from_scratch.check.layer_norm import LAYER_NORM
 from gpt_from_scratch.check.report import Report
 
 MISTAKES = [
@@ -65,10 +66,9 @@ def test_reference_passes(component):
     report = run_check(component, component.reference)
     assert report.passed
     assert report.mistake is None
-    first = report.text.splitlines()[0]
-    count = len(component.probes)
-    name = component.name
-    assert first == f"{name}: all {count} probes agree with gpt_from_scratch.{name}."
+    count, name = len(component.probes), component.name
+    first = f"{name}: all {count} probes agree with gpt_from_scratch.{name}."
+    assert report.lines[0] == first
     assert getattr(gpt_from_scratch, name) is component.reference
 
 
@@ -505,7 +505,7 @@ def test_difference(yours, expected, words):
 
 
 def test_agrees_with_itself_only():
-    component = check.COMPONENTS[0]
+    component = LAYER_NORM
     seen = list(observe(component, PlainNorm))
     assert agree(component, observe(component, component.reference), seen)
     assert not agree(component, observe(component, nn.Identity), seen)

@@ -5,7 +5,11 @@ probes. If they differ, your class is compared with wrong versions, whose mistak
 known.
 """
 
+from gpt_from_scratch.check.dummy_gpt_model import DUMMY_GPT_MODEL
 from gpt_from_scratch.check.engine import check
+from gpt_from_scratch.check.example_deep_neural_network import (
+    EXAMPLE_DEEP_NEURAL_NETWORK,
+)
 from gpt_from_scratch.check.feed_forward import FEED_FORWARD
 from gpt_from_scratch.check.gelu import GELU_COMPONENT
 from gpt_from_scratch.check.generate_text_simple_mistakes import (
@@ -17,13 +21,34 @@ from gpt_from_scratch.check.report import Report
 __all__ = [
     "COMPONENTS",
     "Report",
+    "dummy_gpt_model",
+    "example_deep_neural_network",
     "feed_forward",
     "gelu",
     "generate_text_simple",
     "layer_norm",
 ]
 
-COMPONENTS = (LAYER_NORM, GELU_COMPONENT, FEED_FORWARD, GENERATE_TEXT_SIMPLE)
+COMPONENTS = (
+    DUMMY_GPT_MODEL,
+    LAYER_NORM,
+    GELU_COMPONENT,
+    FEED_FORWARD,
+    EXAMPLE_DEEP_NEURAL_NETWORK,
+    GENERATE_TEXT_SIMPLE,
+)
+
+
+def dummy_gpt_model(learner: object) -> Report:
+    """Check the outline of a GPT model (4.1).
+
+    Args:
+        learner: Your class, called as ``DummyGPTModel(cfg)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(DUMMY_GPT_MODEL, learner)
 
 
 def layer_norm(learner: object) -> Report:
@@ -60,6 +85,19 @@ def feed_forward(learner: object) -> Report:
         What was found; see ``Report``.
     """
     return check(FEED_FORWARD, learner)
+
+
+def example_deep_neural_network(learner: object) -> Report:
+    """Check a network with shortcuts (4.4).
+
+    Args:
+        learner: Your class, called as
+            ``ExampleDeepNeuralNetwork(layer_sizes, use_shortcut)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(EXAMPLE_DEEP_NEURAL_NETWORK, learner)
 
 
 def generate_text_simple(learner: object) -> Report:
