@@ -15,6 +15,7 @@ from gpt_from_scratch.check.gelu import GELU_COMPONENT
 from gpt_from_scratch.check.generate_text_simple_mistakes import (
     GENERATE_TEXT_SIMPLE,
 )
+from gpt_from_scratch.check.gpt_model_mistakes import GPT_MODEL
 from gpt_from_scratch.check.layer_norm import LAYER_NORM
 from gpt_from_scratch.check.report import Report
 
@@ -26,6 +27,7 @@ __all__ = [
     "feed_forward",
     "gelu",
     "generate_text_simple",
+    "gpt_model",
     "layer_norm",
 ]
 
@@ -35,6 +37,7 @@ COMPONENTS = (
     GELU_COMPONENT,
     FEED_FORWARD,
     EXAMPLE_DEEP_NEURAL_NETWORK,
+    GPT_MODEL,
     GENERATE_TEXT_SIMPLE,
 )
 
@@ -98,6 +101,18 @@ def example_deep_neural_network(learner: object) -> Report:
         What was found; see ``Report``.
     """
     return check(EXAMPLE_DEEP_NEURAL_NETWORK, learner)
+
+
+def gpt_model(learner: object) -> Report:
+    """Check a GPT model (4.6).
+
+    Args:
+        learner: Your class, called as ``GPTModel(cfg)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(GPT_MODEL, learner)
 
 
 def generate_text_simple(learner: object) -> Report:
