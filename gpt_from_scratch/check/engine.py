@@ -167,10 +167,9 @@ def _write(
         lines.append(f"Probed: {'; '.join(names)}.")
         other = _has_other_names(yours)
         if other:
-            own = ", ".join(dict.fromkeys(other.values()))
             lines.append(
-                f"Your names: {own}. The course's: "
-                f"{', '.join(other)}. That changes no result, but saved weights are "
+                f"Your names: {_some(other.values())}. The course's: "
+                f"{_some(other)}. That changes no result, but saved weights are "
                 f"loaded by name."
             )
         return Report(True, None, tuple(lines))
@@ -207,6 +206,13 @@ def _write(
     if right:
         lines.append(f"Already right: {'; '.join(right)}.")
     return Report(False, mistake.name if mistake else None, tuple(lines))
+
+
+def _some(names: Iterable[str]) -> str:
+    """List names, the first six if there are many."""
+    different = list(dict.fromkeys(names))
+    more = f" and {len(different) - 6} more" if len(different) > 6 else ""
+    return ", ".join(different[:6]) + more
 
 
 def _failure(
