@@ -154,6 +154,53 @@ class OtherNames(nn.Module):
         return F.linear(self.ln_f(x), self.lm_head.weight)
 
 
+class ZeroBiases(OtherNames):
+    def start(self, module):
+        super().start(module)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class FusedAttention(nn.Module):
+    def __init__(self, cfg):
+        super().__init__()
+        size = cfg["emb_dim"]
+        self.n_heads, self.rate = cfg["n_heads"], cfg["drop_rate"]
+        self.c_attn = nn.Linear(size, 3 * size, bias=cfg["qkv_bias"])
+        self.c_proj = nn.Linear(size, size)
+
+    def forward(self, x):
+        B, T, size = x.shape
+        parts = self.c_attn(x).split(size, dim=2)
+        q, k, v = (y.view(B, T, self.n_heads, -1).transpose(1, 2) for y in parts)
+        rate = self.rate if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=rate)
+        y = self.c_proj(y.transpose(1, 2).reshape(B, T, size))
+        return F.dropout(y, self.rate, self.training)
+
+
+class FusedBlock(nn.Module):
+    def __init__(self, cfg):
+        super().__init__()
+        size = cfg["emb_dim"]
+        self.rate = cfg["drop_rate"]
+        self.ln_1, self.ln_2 = nn.LayerNorm(size), nn.LayerNorm(size)
+        self.attn = FusedAttention(cfg)
+        self.c_fc, self.c_proj = nn.Linear(size, 4 * size), nn.Linear(4 * size, size)
+
+    def forward(self, x):
+        x = x + self.attn(self.ln_1(x))
+        y = self.c_proj(F.gelu(self.c_fc(self.ln_2(x)), approximate="tanh"))
+        return x + F.dropout(y, self.rate, self.training)
+
+
+class FusedModel(ZeroBiases):
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self.h = nn.ModuleList(FusedBlock(cfg) for _ in range(cfg["n_layers"]))
+        self.apply(self.start)
+
+
 def blocks_in(container):
     def change(self, cfg):
         self.trf_blocks = container(list(self.trf_blocks))
@@ -202,6 +249,8 @@ def checked(self, idx):
 
 
 RIGHT = {
+    "biases that start at 0": ZeroBiases,
+    "fused queries, keys and values": FusedModel,
     "finished": gpt_from_scratch.GPTModel,
     "notebook": Model,
     "function that builds": lambda cfg: Model(cfg),

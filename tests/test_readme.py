@@ -6,7 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from test_notebooks import ALT_LENGTH, IMAGE, LINK, REMOTE, TITLES
+from torch import Tensor
+
+from gpt_from_scratch import LayerNorm, check
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -94,3 +98,24 @@ def test_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]):
     (example,) = blocks("python")
     exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out == example.splitlines()[-1].removeprefix("# ") + "\n"
+
+
+class Unbiased(LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean(dim=-1, keepdim=True)
+        variance = x.var(dim=-1, keepdim=True)
+        return self.scale * (x - mean) / torch.sqrt(variance + self.eps) + self.shift
+
+
+def test_sample_report_is_what_the_check_says():
+    """The report in README.md is that of a variance divided by n - 1."""
+    (sample,) = (text for text in blocks("") if "LayerNorm" in text)
+    assert sample == f"{check.layer_norm(Unbiased)}\n"
+
+
+def test_number_of_wrong_versions():
+    """README.md says how many mistakes the checks know."""
+    known = sum(len(component.mistakes) for component in check.COMPONENTS)
+    assert f"each of the {known} wrong versions" in README
+    for component in check.COMPONENTS:
+        assert component.name in (ROOT / "images/generate.py").read_text("utf-8")
