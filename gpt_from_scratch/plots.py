@@ -1029,8 +1029,8 @@ def plot_branch_sizes(
     num_tokens = len(next(iter(by_token.values())))
     figure = CourseFigure(
         f"What {' and '.join(by_block)} add, as a share of the stream: on the left "
-        f"in each of {num_blocks} blocks, on the right in block 0 for each of {num_tokens} "
-        "tokens.",
+        f"in each of {num_blocks} blocks, on the right in block 0 for each of "
+        f"{num_tokens} tokens.",
         height=3.2,
     )
     left, right = figure.subplots(1, 2, sharey=True)

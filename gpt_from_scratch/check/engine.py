@@ -17,6 +17,7 @@ from torch import nn
 from gpt_from_scratch.check.compare import NOT_ASKED, Difference, Failure, frozen
 from gpt_from_scratch.check.component import Component, Mistake
 from gpt_from_scratch.check.make import Make, NoTensorError, TheirsError
+from gpt_from_scratch.check.parts import about_parts
 from gpt_from_scratch.check.report import Report, not_attempted
 from gpt_from_scratch.check.watchdog import learners_line, raised_by_hand, watched
 from gpt_from_scratch.check.weights import READINGS, Reading
@@ -108,7 +109,12 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
         if _differing(component, yours, expected):
             watched(ask_wrong_versions, seconds_of_ours)
     mistake = known[0] if len(known) == 1 else None
-    return _write(component, yours, expected, mistake, stopped_at)
+    report = _write(component, yours, expected, mistake, stopped_at)
+    if report.passed or mistake or stopped_at is not None or not component.parts:
+        return report
+    hints: list[str] = []
+    watched(lambda: hints.extend(about_parts(component, learner)), SECONDS)
+    return Report(False, None, (*report.lines, *hints))
 
 
 def _is_stub(answer: Answer) -> bool:
@@ -156,8 +162,9 @@ def _write(
         lines.append(f"Probed: {'; '.join(names)}.")
         other = _has_other_names(yours)
         if other:
+            own = ", ".join(dict.fromkeys(other.values()))
             lines.append(
-                f"Your names: {', '.join(other.values())}. The course's: "
+                f"Your names: {own}. The course's: "
                 f"{', '.join(other)}. That changes no result, but saved weights are "
                 f"loaded by name."
             )

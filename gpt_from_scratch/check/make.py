@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from gpt_from_scratch.check.compare import NOT_ASKED
 from gpt_from_scratch.check.component import Component, Prepare
 from gpt_from_scratch.check.watchdog import Stopped
 from gpt_from_scratch.check.weights import (
@@ -90,25 +92,55 @@ class Built:
             if value.is_floating_point()
         }
         output = self(*inputs)
-        found = {name: slot.found.tensor for name, slot in self.slots.items()}
-        tensors = {
-            name: t for name, t in {**leaves, **found}.items() if t.requires_grad
-        }
         result: dict[str, object] = dict.fromkeys(
             [*leaves, *self.wanted], "no gradient"
         )
         if not output.requires_grad:
             return result
+        held = [tensor for slot in self.slots.values() for tensor in slot.found.tensors]
+        tensors = [t for t in (*leaves.values(), *held) if t.requires_grad]
         weight = numbers(*output.shape, seed=77).to(output)
         with _theirs():
             gradients = torch.autograd.grad(
-                (output * weight).sum(), list(tensors.values()), allow_unused=True
+                (output * weight).sum(), tensors, allow_unused=True
             )
-        for name, gradient in zip(tensors, gradients, strict=True):
-            if gradient is not None:
-                slot = self.slots.get(name)
-                result[name] = slot.part(gradient) if slot else gradient
+        of = {
+            id(t): g for t, g in zip(tensors, gradients, strict=True) if g is not None
+        }
+        for name, leaf in leaves.items():
+            result[name] = of.get(id(leaf), "no gradient")
+        for name, slot in self.slots.items():
+            if any(id(tensor) in of for tensor in slot.found.tensors):
+                result[name] = slot.part(
+                    [of.get(id(t), torch.zeros_like(t)) for t in slot.found.tensors]
+                )
         return result
+
+    def on_another_device(self, *inputs: Tensor) -> object:
+        """Say whether the object can be moved to another device and work there.
+
+        The other device is PyTorch's "meta", which has shapes and no numbers.
+
+        Args:
+            *inputs: What to call it with.
+
+        Returns:
+            Words, or ``NOT_ASKED`` if that device cannot tell.
+        """
+        try:
+            module = copy.deepcopy(self.module).to("meta")
+        except Exception:
+            return NOT_ASKED
+        devices = _Devices()
+        failed = False
+        try:
+            with devices:
+                module(*(value.detach().to("meta") for value in inputs))
+        except Exception:  # what asks for numbers fails there, and is right
+            failed = True
+        if devices.meet:
+            return "a tensor stays on the CPU"
+        return NOT_ASKED if failed else "all its tensors there"
 
     def parameters(self) -> dict[str, object]:
         """Say of each weight of the reference whether it is there, and trained."""
@@ -119,14 +151,14 @@ class Built:
         for name, tensor in self.wanted.items():
             slot = self.slots.get(name)
             kind = slot.found.kind if slot else "missing"
-            if slot and not slot.view:
-                first = seen.setdefault(id(slot.found.tensor), name)
+            if slot and slot.value.numel() == slot.found.shape.numel():
+                first = seen.setdefault(id(slot.found.tensors[0]), name)
                 kind = kind if first == name else f"the same as {first}"
             if kind == "trained":
                 kind = f"trained, shape {tuple(tensor.shape)}"
             result[name] = kind
         if self.surplus:
-            shapes = sorted(tuple(found.tensor.shape) for found in self.surplus)
+            shapes = sorted(tuple(found.shape) for found in self.surplus)
             result["more parameters"] = "shapes " + ", ".join(map(str, shapes))
         return result
 
@@ -167,6 +199,33 @@ class Built:
             "a second call": "same result" if same else "another result",
             "random numbers": "drawn" if drawn else "none drawn",
         }
+
+
+class _Devices(TorchFunctionMode):
+    """Notes whether tensors of the CPU and of "meta" meet in one operation."""
+
+    meet = False
+    _may = ("to", "copy_", "__getitem__", "__setitem__", "type_as")
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        several = [*args, *(kwargs or {}).values()]
+        several += [
+            item for each in args if isinstance(each, (list, tuple)) for item in each
+        ]
+        devices = {
+            value.device.type
+            for value in several
+            if isinstance(value, Tensor) and value.ndim > 0
+        }
+        if len(devices) > 1 and getattr(func, "__name__", "") not in self._may:
+            self.meet = True
+        return func(*args, **(kwargs or {}))
 
 
 def _copy_state(module: Any) -> list[Tensor]:  # noqa: ANN401
@@ -227,14 +286,15 @@ class Make:
             return Built(module, {}, [], wanted)
         module.eval()
         usual = self._component.usual_names
-        slots, surplus = match(module, initial, usual, self._reading)
+        heads = self._component.heads(*args, **kwargs) if self._component.heads else 0
+        slots, surplus = match(module, initial, usual, self._reading, heads)
         for name, slot in slots.items():
-            tensor = slot.found.tensor
             if weights:
                 # Undone in the end: it could belong to a module the learner still has.
-                self._undo.append((tensor, tensor.detach().clone()))
                 with torch.no_grad():
-                    slot.value.copy_(wanted[name])
+                    for tensor in slot.found.tensors:
+                        self._undo.append((tensor, tensor.detach().clone()))
+                    slot.write(wanted[name])
             self.names[name] = slot.found.name
         return Built(module, slots, surplus, wanted)
 
