@@ -729,9 +729,11 @@ def plot_gradient_magnitudes(
             said = f"{len(sizes)} {part}s"
             if titles and titles[index] != said:
                 said = f"{titles[index]}, {said}"
+            first, last = _power_of_ten(sizes[0]), _power_of_ten(sizes[-1])
+            if first == last:  # a digit shows whether the line rises or falls
+                first, last = f"{sizes[0]:.0e}", f"{sizes[-1]:.0e}"
             words.append(
-                f"{said} {label}, from {_power_of_ten(sizes[0])} in {part} 0 to "
-                f"{_power_of_ten(sizes[-1])} in the last"
+                f"{said} {label}, from {first} in {part} 0 to {last} in the last"
             )
     figure = CourseFigure(
         f"Mean absolute gradient by {part} on a logarithmic axis, in powers of ten: "
@@ -1008,7 +1010,7 @@ def plot_branch_sizes(
         by_token: For the same branches, the share for each token of a text.
 
     Returns:
-        The figure; blocks are counted from 1, tokens from 0.
+        The figure; blocks and tokens are counted from 0.
 
     Raises:
         ValueError: If the branches differ, or there are none or more than two, or a
@@ -1027,18 +1029,17 @@ def plot_branch_sizes(
     num_tokens = len(next(iter(by_token.values())))
     figure = CourseFigure(
         f"What {' and '.join(by_block)} add, as a share of the stream: on the left "
-        f"in each of {num_blocks} blocks, on the right in the first block for each of "
+        f"in each of {num_blocks} blocks, on the right in block 0 for each of "
         f"{num_tokens} tokens.",
         height=3.2,
     )
     left, right = figure.subplots(1, 2, sharey=True)
-    for ax, lines, first in ((left, by_block, 1), (right, by_token, 0)):
+    for ax, lines in ((left, by_block), (right, by_token)):
         for index, (name, shares) in enumerate(lines.items()):
             color = COLORS[("attention", "feed_forward")[index]]
             marker = _STYLES[index][2]
             every = max(1, len(shares) // 12)
             ax.plot(
-                range(first, first + len(shares)),
                 [100 * share for share in shares],
                 color=color,
                 marker=marker,
@@ -1051,8 +1052,8 @@ def plot_branch_sizes(
         ax.spines[["top", "right"]].set_visible(False)
     left.set_ylim(bottom=0)
     left.set_title("all tokens, block by block", loc="left", fontsize=10)
-    right.set_title("first block, token by token", loc="left", fontsize=10)
-    left.set_xlabel("block (1 is next to the input)")
+    right.set_title("block 0, token by token", loc="left", fontsize=10)
+    left.set_xlabel("block (0 is next to the input)")
     right.set_xlabel("token (0 is the first of the text)")
     left.set_ylabel("added, in % of the stream")
     handles, labels = left.get_legend_handles_labels()

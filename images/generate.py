@@ -24,9 +24,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
+from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path as Outline
 
+from gpt_from_scratch.check import COMPONENTS
 from gpt_from_scratch.plots import COLORS
 
 Point = tuple[float, float]
@@ -1227,6 +1228,50 @@ def draw_computed(
         page.label((left + 22, 32), "keys and values from the cache")
 
 
+# All sections: what the checks say of every wrong version that they know.
+
+MATRIX = 118.0  # side of a component's matrix
+CHECKED = {
+    "DummyGPTModel": "embedding",
+    "LayerNorm": "normalization",
+    "GELU": "feed_forward",
+    "FeedForward": "feed_forward",
+    "ExampleDeepNeuralNetwork": "shortcut",
+    "MultiHeadAttention": "attention",
+    "TransformerBlock": "attention",
+    "GPTModel": "other",
+    "generate_text_simple": "other",
+}
+
+
+def confusion_matrices() -> Figure:
+    """Draw a matrix for each component: what is checked, and what it is taken for."""
+    page = Page(600, 560)
+    total = 0
+    for index, component in enumerate(COMPONENTS):
+        size = len(component.mistakes)
+        total += size
+        left = 52.0 + 186 * (index % 3)
+        bottom = 390.0 - 166 * (index // 3)
+        page.label(
+            (left, bottom + MATRIX + 12), f"{component.name}: {size}", weight="bold"
+        )
+        matrix = Rectangle((left, bottom), MATRIX, MATRIX, facecolor=WHITE)
+        matrix.set(edgecolor=MUTED_EDGE, linewidth=0.8, zorder=1)
+        page.axes.add_patch(matrix)
+        cell, color = MATRIX / size, COLORS[CHECKED[component.name]]
+        for place in range(size):  # tests/test_check.py shows that it is the diagonal
+            corner = (left + place * cell, bottom + MATRIX - (place + 1) * cell)
+            square = Rectangle(corner, cell, cell, facecolor=color, edgecolor="none")
+            square.set_zorder(2)
+            page.axes.add_patch(square)
+    page.label(
+        (52, 36), f"In all {total} wrong versions. A row is one that is checked,"
+    )
+    page.label((52, 20), "a column the mistake that the check names. Colour: named.")
+    return page.figure
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "4.1_stages_of_building_an_llm.svg": stages_of_building_an_llm,
     "4.1_gpt_model.svg": gpt_model,
@@ -1239,6 +1284,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "4.6_weight_tying.svg": weight_tying,
     "4.7_generation_loop.svg": generation_loop,
     "4.7_key_value_cache.svg": key_value_cache,
+    "checks.svg": confusion_matrices,
     **{f"{title[:3]}_you_are_here.svg": partial(you_are_here, title) for title in LIT},
 }
 

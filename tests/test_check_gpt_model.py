@@ -661,3 +661,10 @@ def test_copied_blocks_are_told_from_shared_ones():
     assert check.gpt_model(model(change=shared)).mistake == (
         "the same block again and again"
     )
+
+
+def test_report_does_not_list_all_names():
+    text = check.gpt_model(OtherNames).text
+    assert "wte.weight" in text
+    assert " more. The course's: tok_emb.weight" in " ".join(text.split())
+    assert len(text.splitlines()) < 20

@@ -584,6 +584,11 @@ def test_gradient_magnitudes_says_the_numbers_in_powers_of_ten():
     alt = plots.plot_gradient_magnitudes(TWO_LINES).alt
     assert "3 layers without, from 10^-4 in layer 0 to 10^-2 in the last" in alt
     assert "3 layers with, from 10^-1 in layer 0 to 10^0 in the last" in alt
+    level = by_name(
+        2.1e-4, 1e-4, 0.9e-4
+    )  # one power of ten: one digit says that it falls
+    alt = plots.plot_gradient_magnitudes({"level": level}).alt
+    assert "from 2e-04 in layer 0 to 9e-05 in the last" in alt
 
 
 def test_gradient_magnitudes_in_panels():
@@ -769,19 +774,19 @@ def test_branch_sizes_draws_per_cent_of_the_stream():
     by_token = {"attention": [0.25, 0.2, 0.1], "feed-forward": [0.14, 0.13, 0.14]}
     figure = plots.plot_branch_sizes(by_block, by_token)
     left, right = figure.axes
-    for ax, lines, first in ((left, by_block, 1), (right, by_token, 0)):
+    for ax, lines in ((left, by_block), (right, by_token)):
         drawn = line_data(ax)
         for name, shares in lines.items():
             assert drawn[name] == pytest.approx([100 * share for share in shares])
         numbers = list(ax.lines[0].get_xdata())
-        assert numbers == list(range(first, first + len(lines["attention"])))
+        assert numbers == list(range(len(lines["attention"])))
     colors = [line.get_color() for line in left.lines]
     assert colors == [plots.COLORS["attention"], plots.COLORS["feed_forward"]]
     low, high = right.get_ylim()
     assert low == 0
     assert high > 25  # no line is cut off
     assert left.get_ylim() == (low, high)
-    assert left.get_xlabel() == "block (1 is next to the input)"
+    assert left.get_xlabel() == "block (0 is next to the input)"
     assert right.get_xlabel() == "token (0 is the first of the text)"
     assert left.get_ylabel() == "added, in % of the stream"
     assert legend_of(figure) == ["attention", "feed-forward"]

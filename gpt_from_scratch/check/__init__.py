@@ -36,7 +36,9 @@ from gpt_from_scratch.check.generate_text_simple_mistakes import (
 )
 from gpt_from_scratch.check.gpt_model_mistakes import GPT_MODEL
 from gpt_from_scratch.check.layer_norm import LAYER_NORM
+from gpt_from_scratch.check.multi_head_attention_mistakes import MULTI_HEAD_ATTENTION
 from gpt_from_scratch.check.report import Report
+from gpt_from_scratch.check.transformer_block_mistakes import TRANSFORMER_BLOCK
 
 __all__ = [
     "COMPONENTS",
@@ -50,6 +52,8 @@ __all__ = [
     "generate_text_simple",
     "gpt_model",
     "layer_norm",
+    "multi_head_attention",
+    "transformer_block",
 ]
 
 COMPONENTS = (
@@ -58,6 +62,8 @@ COMPONENTS = (
     GELU_COMPONENT,
     FEED_FORWARD,
     EXAMPLE_DEEP_NEURAL_NETWORK,
+    MULTI_HEAD_ATTENTION,
+    TRANSFORMER_BLOCK,
     GPT_MODEL,
     GENERATE_TEXT_SIMPLE,
 )
@@ -143,6 +149,31 @@ def example_deep_neural_network(learner: object) -> Report:
         What was found; see ``Report``.
     """
     return check(EXAMPLE_DEEP_NEURAL_NETWORK, learner)
+
+
+def multi_head_attention(learner: object) -> Report:
+    """Check causal multi-head attention (4.5).
+
+    Args:
+        learner: Your class, called as ``MultiHeadAttention(d_in, d_out,
+            context_length, dropout, num_heads, qkv_bias)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(MULTI_HEAD_ATTENTION, learner)
+
+
+def transformer_block(learner: object) -> Report:
+    """Check a transformer block (4.5).
+
+    Args:
+        learner: Your class, called as ``TransformerBlock(cfg)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(TRANSFORMER_BLOCK, learner)
 
 
 def gpt_model(learner: object) -> Report:

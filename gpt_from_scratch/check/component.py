@@ -64,6 +64,10 @@ class Component:
         name: The component's name, as the learner knows it.
         reference: The course's own version.
         usual_names: Other names that its weights often have, with the course's.
+        heads: Gives the number of attention heads, from what a class is built with.
+        parts: Its parts that are components too, by their names in the reference, in
+            words; ``example`` is what to build it with, to look at them, and
+            ``width`` the number of features per token then.
         probes: The questions, in the order in which they are reported.
         mistakes: The bank of wrong versions.
         is_exercise: Whether it is an exercise, which the package has not among its
@@ -74,6 +78,10 @@ class Component:
     name: str
     reference: Callable[..., Any]
     usual_names: Mapping[str, str] = field(default_factory=dict)
+    heads: Callable[..., int] | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+    example: tuple[Any, ...] = ()
+    width: int = 0
     probes: list[Probe] = field(default_factory=list, repr=False)
     mistakes: list[Mistake] = field(default_factory=list, repr=False)
     is_exercise: bool = False

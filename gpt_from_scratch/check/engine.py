@@ -17,11 +17,12 @@ from torch import nn
 from gpt_from_scratch.check.compare import NOT_ASKED, Difference, Failure, frozen
 from gpt_from_scratch.check.component import Component, Mistake
 from gpt_from_scratch.check.make import Make, NoTensorError, TheirsError
+from gpt_from_scratch.check.parts import about_parts
 from gpt_from_scratch.check.report import Report, not_attempted
 from gpt_from_scratch.check.watchdog import learners_line, raised_by_hand, watched
-from gpt_from_scratch.check.weights import READINGS, Reading
+from gpt_from_scratch.check.weights import READINGS, UNFUSED_READINGS, Reading
 
-SECONDS = 1.5  # that the learner's code may take in all; a right one takes about 0.1
+SECONDS = 1.5  # for the learner's code, while no probe gets answered; it needs 0.1
 
 # What a probe saw, and the names of the weights: the course's, and the learner's.
 Answer = tuple[object, dict[str, str]]
@@ -87,7 +88,7 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
                 break
 
     def ask_learner_otherwise() -> None:
-        for reading in READINGS[1:]:
+        for reading in READINGS[1:] if _has_fused(yours) else UNFUSED_READINGS[1:]:
             answers = observe(component, learner, reading)
             if agree(component, answers, expected):
                 yours[:] = observe(component, learner, reading)
@@ -99,16 +100,21 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
                 known.append(mistake)
 
     watched(ask_reference, seconds_of_ours)
-    stopped_at = watched(ask_learner, SECONDS)
+    stopped_at = watched(ask_learner, SECONDS, lambda: len(yours))
     if any(_is_stub(answer) for answer in yours):
         return not_attempted(component.name)
     if stopped_at is None and _differing(component, yours, expected):
         if _has_other_names(yours):
-            watched(ask_learner_otherwise, SECONDS)
+            watched(ask_learner_otherwise, 10 * SECONDS)  # it did come to an end
         if _differing(component, yours, expected):
             watched(ask_wrong_versions, seconds_of_ours)
     mistake = known[0] if len(known) == 1 else None
-    return _write(component, yours, expected, mistake, stopped_at)
+    report = _write(component, yours, expected, mistake, stopped_at)
+    if report.passed or mistake or stopped_at is not None or not component.parts:
+        return report
+    hints: list[str] = []
+    watched(lambda: hints.extend(about_parts(component, learner)), SECONDS)
+    return Report(False, None, (*report.lines, *hints))
 
 
 def _is_stub(answer: Answer) -> bool:
@@ -134,6 +140,11 @@ def _has_other_names(answers: Answers) -> dict[str, str]:
     return {ours: own for ours, own in names.items() if ours != own}
 
 
+def _has_fused(answers: Answers) -> bool:
+    """Whether several weights of the course's are in one of the learner's."""
+    return any(len(set(names.values())) < len(names) for _, names in answers)
+
+
 def _write(
     component: Component,
     yours: Answers,
@@ -157,8 +168,8 @@ def _write(
         other = _has_other_names(yours)
         if other:
             lines.append(
-                f"Your names: {', '.join(other.values())}. The course's: "
-                f"{', '.join(other)}. That changes no result, but saved weights are "
+                f"Your names: {_some(other.values())}. The course's: "
+                f"{_some(other)}. That changes no result, but saved weights are "
                 f"loaded by name."
             )
         return Report(True, None, tuple(lines))
@@ -195,6 +206,13 @@ def _write(
     if right:
         lines.append(f"Already right: {'; '.join(right)}.")
     return Report(False, mistake.name if mistake else None, tuple(lines))
+
+
+def _some(names: Iterable[str]) -> str:
+    """List names, the first six if there are many."""
+    different = list(dict.fromkeys(names))
+    more = f" and {len(different) - 6} more" if len(different) > 6 else ""
+    return ", ".join(different[:6]) + more
 
 
 def _failure(

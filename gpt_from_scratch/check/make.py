@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gpt_from_scratch.check.component import Component, Prepare
 from gpt_from_scratch.check.watchdog import Stopped
@@ -90,25 +91,46 @@ class Built:
             if value.is_floating_point()
         }
         output = self(*inputs)
-        found = {name: slot.found.tensor for name, slot in self.slots.items()}
-        tensors = {
-            name: t for name, t in {**leaves, **found}.items() if t.requires_grad
-        }
         result: dict[str, object] = dict.fromkeys(
             [*leaves, *self.wanted], "no gradient"
         )
         if not output.requires_grad:
             return result
+        held = [tensor for slot in self.slots.values() for tensor in slot.found.tensors]
+        tensors = [t for t in (*leaves.values(), *held) if t.requires_grad]
         weight = numbers(*output.shape, seed=77).to(output)
         with _theirs():
             gradients = torch.autograd.grad(
-                (output * weight).sum(), list(tensors.values()), allow_unused=True
+                (output * weight).sum(), tensors, allow_unused=True
             )
-        for name, gradient in zip(tensors, gradients, strict=True):
-            if gradient is not None:
-                slot = self.slots.get(name)
-                result[name] = slot.part(gradient) if slot else gradient
+        of = {
+            id(t): g for t, g in zip(tensors, gradients, strict=True) if g is not None
+        }
+        for name, leaf in leaves.items():
+            result[name] = of.get(id(leaf), "no gradient")
+        for name, slot in self.slots.items():
+            if any(id(tensor) in of for tensor in slot.found.tensors):
+                result[name] = slot.part(
+                    [of.get(id(t), torch.zeros_like(t)) for t in slot.found.tensors]
+                )
         return result
+
+    def on_another_device(self, *inputs: Tensor) -> str:
+        """Say whether all tensors would be there if the object moved to a GPU.
+
+        Args:
+            *inputs: What to call it with; they would be there too.
+
+        Returns:
+            Words.
+        """
+        there = [*inputs]
+        if isinstance(self.module, nn.Module):
+            there += [*self.module.parameters(), *self.module.buffers()]
+        devices = _Devices(there)
+        with devices:
+            self(*inputs)
+        return "a tensor stays on the CPU" if devices.meet else "all its tensors there"
 
     def parameters(self) -> dict[str, object]:
         """Say of each weight of the reference whether it is there, and trained."""
@@ -119,14 +141,14 @@ class Built:
         for name, tensor in self.wanted.items():
             slot = self.slots.get(name)
             kind = slot.found.kind if slot else "missing"
-            if slot and not slot.view:
-                first = seen.setdefault(id(slot.found.tensor), name)
+            if slot and slot.value.numel() == slot.found.shape.numel():
+                first = seen.setdefault(id(slot.found.tensors[0]), name)
                 kind = kind if first == name else f"the same as {first}"
             if kind == "trained":
                 kind = f"trained, shape {tuple(tensor.shape)}"
             result[name] = kind
         if self.surplus:
-            shapes = sorted(tuple(found.tensor.shape) for found in self.surplus)
+            shapes = sorted(tuple(found.shape) for found in self.surplus)
             result["more parameters"] = "shapes " + ", ".join(map(str, shapes))
         return result
 
@@ -167,6 +189,48 @@ class Built:
             "a second call": "same result" if same else "another result",
             "random numbers": "drawn" if drawn else "none drawn",
         }
+
+
+class _Devices(TorchFunctionMode):
+    """Acts as if some tensors were on another device, and notes if the two meet.
+
+    What is computed from tensors there is there, and what is made with ``device=``.
+    """
+
+    _may_meet = ("to", "copy_", "__getitem__", "__setitem__", "type_as")
+
+    def __init__(self, there: list[Tensor]) -> None:
+        super().__init__()
+        self.meet = False
+        self._there = {id(tensor): tensor for tensor in there}  # alive, ids are theirs
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        given = list(_tensors([args, list(kwargs.values())]))
+        there = any(id(tensor) in self._there for tensor in given)
+        here = any(id(t) not in self._there and t.ndim > 0 for t in given)
+        if there and here and name not in self._may_meet:
+            self.meet = True
+        moved = name == "to" and any(isinstance(a, (torch.device, str)) for a in args)
+        result = func(*args, **kwargs)
+        if there or moved or kwargs.get("device") is not None:
+            self._there.update((id(tensor), tensor) for tensor in _tensors(result))
+        return result
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
 
 
 def _copy_state(module: Any) -> list[Tensor]:  # noqa: ANN401
@@ -227,14 +291,15 @@ class Make:
             return Built(module, {}, [], wanted)
         module.eval()
         usual = self._component.usual_names
-        slots, surplus = match(module, initial, usual, self._reading)
+        heads = self._component.heads(*args, **kwargs) if self._component.heads else 0
+        slots, surplus = match(module, initial, usual, self._reading, heads)
         for name, slot in slots.items():
-            tensor = slot.found.tensor
             if weights:
                 # Undone in the end: it could belong to a module the learner still has.
-                self._undo.append((tensor, tensor.detach().clone()))
                 with torch.no_grad():
-                    slot.value.copy_(wanted[name])
+                    for tensor in slot.found.tensors:
+                        self._undo.append((tensor, tensor.detach().clone()))
+                    slot.write(wanted[name])
             self.names[name] = slot.found.name
         return Built(module, slots, surplus, wanted)
 

@@ -2,19 +2,22 @@
 
 A weight of the reference is looked for among the learner's: by its name, by another
 name that is usual for it, by shape and initial value, by shape and order. Several of
-one shape may also be stored as one (query, key and value in one matrix).
+one shape may also be stored as one (query, key and value in one matrix), or one as
+several (one for each attention head).
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, permutations
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-View = Callable[[Tensor], Tensor]
+Item = TypeVar("Item")
 
 
 @lru_cache(maxsize=512)
@@ -54,31 +57,65 @@ def randomize(module: nn.Module) -> None:
             parameter.copy_((draw + 0.2 * draw.sign()) * size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
-    """A tensor of the learner's module that may stand for a weight of the reference."""
+    """What may stand for a weight of the reference, in the learner's module.
+
+    Args:
+        name: Its name there.
+        tensors: A tensor; or several of one shape, one for each attention head.
+        kind: "trained", or how it is not.
+        is_linear: Whether it is stored as nn.Linear and nn.Embedding do, (out, in).
+    """
 
     name: str
-    tensor: Tensor
-    kind: str  # "trained", or how it is not
-    is_linear: bool  # stored as nn.Linear and nn.Embedding do, (out, in)
+    tensors: tuple[Tensor, ...]
+    kind: str
+    is_linear: bool
+
+    @property
+    def shape(self) -> torch.Size:
+        """The tensor's shape; if there are several, as if they were stacked."""
+        first = self.tensors[0].shape
+        many = len(self.tensors)
+        return first if many == 1 else torch.Size((many, *first))
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a weight of the reference is in the learner's module."""
+    """Where a weight of the reference is in the learner's module.
+
+    Args:
+        found: What holds it.
+        index: Which of its numbers, in the reference's order and shape; ``None`` if it
+            is the one tensor as it is.
+    """
 
     found: Found
-    view: View | None  # gives the part that stands for the weight; None: all of it
+    index: Tensor | None = None
 
-    def part(self, tensor: Tensor) -> Tensor:
-        """Cut from a tensor of the learner's shape what belongs to the weight."""
-        return self.view(tensor) if self.view else tensor
+    def part(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Take from tensors like those found what belongs to the weight."""
+        if self.index is None:
+            return tensors[0]
+        return torch.cat([tensor.flatten() for tensor in tensors])[self.index]
 
     @property
     def value(self) -> Tensor:
-        """The learner's numbers, in the reference's shape; writing changes them."""
-        return self.part(self.found.tensor.detach())
+        """The learner's numbers, in the reference's shape."""
+        return self.part([tensor.detach() for tensor in self.found.tensors])
+
+    def write(self, values: Tensor) -> None:
+        """Overwrite the learner's numbers."""
+        if self.index is None:
+            self.found.tensors[0].detach().copy_(values)
+            return
+        flat = torch.cat([tensor.detach().flatten() for tensor in self.found.tensors])
+        flat[self.index] = values.to(flat)
+        sizes = [tensor.numel() for tensor in self.found.tensors]
+        parts = torch.split(flat, sizes)
+        for tensor, part in zip(self.found.tensors, parts, strict=True):
+            tensor.detach().copy_(part.view(tensor.shape))
 
 
 @dataclass(frozen=True)
@@ -88,13 +125,23 @@ class Reading:
     Args:
         order: Which permutation of weights that have one shape.
         transposed: Whether matrices outside of ``nn.Linear`` are ``(in, out)``.
+        layout: How queries, keys and values lie in one matrix: the order of which of
+            the three (k), head (h) and number in the head (d).
     """
 
     order: int = 0
     transposed: bool = False
+    layout: str = "khd"
 
 
-READINGS = [Reading(order, flip) for flip in (False, True) for order in range(6)]
+READINGS = [Reading(order, flip) for flip in (False, True) for order in range(24)]
+READINGS += [
+    Reading(order, layout=layout)
+    for layout in ("hkd", "hdk", "dhk", "dkh", "kdh")
+    for order in range(6)
+]
+READINGS.sort(key=lambda reading: reading.order)  # the likely ones first
+UNFUSED_READINGS = [reading for reading in READINGS if reading.layout == "khd"]
 
 
 def find_weights(module: nn.Module) -> list[Found]:
@@ -112,10 +159,10 @@ def find_weights(module: nn.Module) -> list[Found]:
         is_linear = isinstance(part, (nn.Linear, nn.Embedding))
         for name, parameter in part.named_parameters(prefix, recurse=False):
             kind = "trained" if parameter.requires_grad else "not trained"
-            found.append(Found(name, parameter, kind, is_linear))
+            found.append(Found(name, (parameter,), kind, is_linear))
     for name, buffer in module.named_buffers():
         if buffer.is_floating_point():
-            found.append(Found(name, buffer, "a buffer", False))
+            found.append(Found(name, (buffer,), "a buffer", False))
     seen = {id(part) for part in module.modules()}
     for prefix, part in module.named_modules():
         for name, value in vars(part).items():
@@ -130,13 +177,13 @@ def _unregistered(name: str, value: object, seen: set[int]) -> Iterator[Found]:
         return
     seen.add(id(value))
     if isinstance(value, Tensor) and value.is_floating_point():
-        yield Found(name, value, "a plain tensor", False)
+        yield Found(name, (value,), "a plain tensor", False)
     elif isinstance(value, nn.Module):
         for inner, part in value.named_modules():
             is_linear = isinstance(part, (nn.Linear, nn.Embedding))
             for last, parameter in part.named_parameters(recurse=False):
                 full = ".".join(filter(None, (name, inner, last)))
-                yield Found(full, parameter, "in a plain list", is_linear)
+                yield Found(full, (parameter,), "in a plain list", is_linear)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from _unregistered(f"{name}.{index}", item, seen)
@@ -150,6 +197,7 @@ def match(
     wanted: Mapping[str, Tensor],
     usual_names: Mapping[str, str],
     reading: Reading,
+    heads: int = 0,
 ) -> tuple[dict[str, Slot], list[Found]]:
     """Find each weight of the reference in the learner's module.
 
@@ -157,8 +205,9 @@ def match(
         module: The learner's module, as it was made.
         wanted: The reference's parameters as they were made, by name.
         usual_names: For other names that are usual, the reference's: of a part
-            between two dots, such as ``{"gamma": "scale"}``.
+            between two dots, such as ``{"gamma": "scale"}``, or of the last two.
         reading: How to take weights whose names say nothing.
+        heads: The number of attention heads, if there are any.
 
     Returns:
         The slot for each weight that was found, by the reference's name, and the
@@ -167,80 +216,175 @@ def match(
     free = find_weights(module)
     slots: dict[str, Slot] = {}
 
-    def shape(found: Found) -> torch.Size:
-        return Slot(found, _as_read(found, reading)).value.shape
-
-    def take(name: str, found: Found, view: View | None = None) -> None:
-        slots[name] = Slot(found, view or _as_read(found, reading))
-
     def usual(name: str) -> str:
-        return ".".join(usual_names.get(part, part) for part in name.split("."))
+        parts = ".".join(usual_names.get(part, part) for part in name.split("."))
+        *front, last, own = ("", *parts.split("."))
+        both = f"{last}.{own}".lstrip(".")
+        return ".".join(filter(None, (*front, usual_names.get(both, both))))
 
     def constant(tensor: Tensor) -> float | None:
         first = tensor.flatten()[:1]
         return first.item() if bool((tensor == first).all()) else None
 
-    def pass_over(fits: Callable[[str, Tensor, Found], bool]) -> None:
+    def pass_over(fits: Callable[[str, Tensor, Slot], bool]) -> None:
         for name, tensor in wanted.items():
             if name in slots:
                 continue
             for found in free:
-                if shape(found) == tensor.shape and fits(name, tensor, found):
-                    take(name, found)
+                slot = _whole(found, tensor.shape, reading, heads)
+                if slot and fits(name, tensor, slot):
+                    slots[name] = slot
                     free.remove(found)
                     break
 
-    pass_over(lambda name, _, found: found.name == name)
-    pass_over(lambda name, _, found: usual(found.name) == name)
+    def goes_with_its_weight(name: str, tensor: Tensor, slot: Slot) -> bool:
+        front, _, last = name.rpartition(".")
+        weight = slots.get(f"{front}.weight")
+        return (
+            last == "bias"
+            and weight is not None
+            and weight.found.name.endswith("weight")
+            and slot.found.name == f"{weight.found.name[:-6]}bias"
+        )
+
+    pass_over(lambda name, _, slot: slot.found.name == name)
+    pass_over(lambda name, _, slot: usual(slot.found.name) == name)
+    pass_over(lambda name, _, slot: usual(slot.found.name).endswith(f".{name}"))
     pass_over(
-        lambda _, tensor, found: (
-            constant(tensor) is not None
-            and constant(tensor) == constant(found.tensor.detach())
+        lambda _, tensor, slot: (
+            constant(tensor) is not None and constant(tensor) == constant(slot.value)
         )
     )
     left = {name: tensor for name, tensor in wanted.items() if name not in slots}
-    for found in [f for f in free if shape(f) not in {t.shape for t in left.values()}]:
-        for name, view in _pieces(found, left, reading):
-            take(name, found, view)
-            del left[name]
+    free = _with_heads_joined(free, left, reading, heads)
+    pass_over(lambda name, _, slot: usual(slot.found.name).endswith(f".{name}"))
+    left = {name: tensor for name, tensor in wanted.items() if name not in slots}
+    for found in list(free):
+        if any(_whole(found, t.shape, reading, heads) for t in left.values()):
+            continue
+        for piece, index in _pieces(found, left, reading, heads):
+            slots[piece] = Slot(found, index)
+            del left[piece]
             free = [other for other in free if other is not found]
+    free = _reordered(free, list(left.values()), reading, heads)
     for size in dict.fromkeys(tensor.shape for tensor in left.values()):
-        names = [name for name, tensor in left.items() if tensor.shape == size]
-        fitting = [found for found in free if shape(found) == size][: len(names)]
-        orders = list(islice(permutations(fitting), 6))
-        for name, found in zip(
-            names, orders[min(reading.order, len(orders) - 1)], strict=False
-        ):
-            take(name, found)
-        free = [found for found in free if found not in fitting]
+        pass_over(goes_with_its_weight)
+        names = [n for n, t in left.items() if t.shape == size and n not in slots]
+        fitting = [_whole(found, size, reading, heads) for found in free]
+        for own, slot in zip(names, [slot for slot in fitting if slot], strict=False):
+            slots[own] = slot
+            free.remove(slot.found)
     is_parameter = ("trained", "not trained")
     return slots, [found for found in free if found.kind in is_parameter]
 
 
-def _as_read(found: Found, reading: Reading) -> View | None:
-    if reading.transposed and not found.is_linear and found.tensor.ndim == 2:
-        return lambda tensor: tensor.T
-    return None
+def _reordered(
+    free: list[Found], left: list[Tensor], reading: Reading, heads: int
+) -> list[Found]:
+    """Bring matrices whose names say nothing into the order of the reading.
+
+    It is the same for all sizes with which the class is built, as the order is of all
+    matrices, where they are few, whether their shapes are equal or not.
+    """
+    counts = {
+        id(found): sum(
+            1
+            for tensor in left
+            if tensor.ndim > 1 and _whole(found, tensor.shape, reading, heads)
+        )
+        for found in free
+    }
+    matrices = [found for found in free if counts[id(found)]]
+    if len(matrices) > 4:
+        matrices = [found for found in matrices if counts[id(found)] > 1]
+    others = [found for found in free if found not in matrices]
+    return [*_permuted(matrices, len(matrices), reading), *others]
+
+
+def _permuted(items: list[Item], count: int, reading: Reading) -> tuple[Item, ...]:
+    orders = list(islice(permutations(items, min(count, len(items))), 24))
+    return orders[min(reading.order, len(orders) - 1)]
+
+
+def _whole(
+    found: Found, wanted: torch.Size, reading: Reading, heads: int
+) -> Slot | None:
+    """Take all of it for one weight, if the shape fits."""
+    flip = reading.transposed and not found.is_linear and len(found.shape) == 2
+    if found.shape == wanted and len(found.tensors) == 1 and not flip:
+        return Slot(found)
+    if found.shape.numel() != wanted.numel():
+        return None
+    own = torch.arange(wanted.numel()).view(found.shape)
+    ways = [own.T if flip else own]
+    if heads and own.ndim > 1 and own.shape[0] == heads:
+        if own.ndim == 2 and len(wanted) == 1:
+            ways.append(own.flatten())
+        if own.ndim == 3:
+            stacked = own.flatten(0, 1)
+            by_head = [stacked, own.transpose(1, 2).flatten(0, 1), stacked.T]
+            ways += by_head[::-1] if reading.transposed else by_head
+    index = next((way for way in ways if way.shape == wanted), None)
+    return None if index is None else Slot(found, index)
+
+
+def _with_heads_joined(
+    free: list[Found], left: Mapping[str, Tensor], reading: Reading, heads: int
+) -> list[Found]:
+    """Take weights that only differ by a number in their names for one of all heads."""
+    groups: dict[tuple[str, torch.Size, str], list[Found]] = {}
+    for found in free:
+        fits = any(_whole(found, t.shape, reading, heads) for t in left.values())
+        if heads > 1 and not fits:
+            pattern = re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", found.name)
+            groups.setdefault((pattern, found.shape, found.kind), []).append(found)
+    joined = []
+    for (name, _, kind), group in groups.items():
+        for start in range(0, len(group) - heads + 1, heads):
+            several = group[start : start + heads]
+            tensors = tuple(found.tensors[0] for found in several)
+            joined.append(Found(name, tensors, kind, several[0].is_linear))
+            free = [found for found in free if found not in several]
+    return free + joined
 
 
 def _pieces(
-    found: Found, left: Mapping[str, Tensor], reading: Reading
-) -> Iterator[tuple[str, View]]:
+    found: Found, left: Mapping[str, Tensor], reading: Reading, heads: int
+) -> Iterator[tuple[str, Tensor]]:
     """Split a weight that holds several of the reference, one under the other."""
-    for flip in (False, True):
-        if found.tensor.ndim == 0 or (found.tensor.ndim != 2 and flip):
-            return
-        height, *rest = found.tensor.T.shape if flip else found.tensor.shape
-        for first in left.values():
-            if first.ndim == 0 or list(first.shape[1:]) != rest:
+    if found.shape.numel() > sum(tensor.numel() for tensor in left.values()):
+        return
+    own = torch.arange(found.shape.numel()).view(found.shape)
+    if own.ndim == 3:  # one for each head
+        own = own.flatten(0, 1)
+    for matrix in (own, own.T) if own.ndim == 2 else (own,):
+        for first, tensor in left.items():
+            if tensor.ndim == 0 or tensor.shape[1:] != matrix.shape[1:]:
                 continue
-            names = [name for name in left if left[name].shape == first.shape]
-            count, remainder = divmod(height, len(first))
-            if remainder == 0 and 1 < count <= len(names):
-                for index, name in enumerate(names[:count]):
-                    yield name, _rows(index * len(first), len(first), flip)
+            part_of = first.split(".")[:-2]
+            names = [
+                name
+                for name in left
+                if left[name].shape == tensor.shape and name.split(".")[:-2] == part_of
+            ]
+            count, rest = divmod(len(matrix), len(tensor))
+            if rest or not 1 < count <= len(names):
+                continue
+            rows = _rows(count, len(tensor), reading, heads)
+            if rows is not None:
+                for name, row in zip(
+                    _permuted(names, count, reading), rows, strict=True
+                ):
+                    yield name, matrix[row]
                 return
 
 
-def _rows(start: int, count: int, flip: bool) -> View:
-    return lambda tensor: (tensor.T if flip else tensor).narrow(0, start, count)
+def _rows(count: int, size: int, reading: Reading, heads: int) -> Tensor | None:
+    """For each of the weights in one matrix, the numbers of its rows."""
+    if reading.layout == "khd":
+        return torch.arange(count * size).view(count, size)
+    if not heads or size % heads:
+        return None
+    sizes = {"k": count, "h": heads, "d": size // heads}
+    rows = torch.arange(count * size).view([sizes[axis] for axis in reading.layout])
+    return rows.permute([reading.layout.index(axis) for axis in "khd"]).flatten(1)
