@@ -378,7 +378,7 @@ class _OneScale(_Changed):
 @RMS_NORM.mistake(
     "a plain tensor in the parameter's place",
     what="the scale is a tensor that PyTorch does not know as a parameter",
-    why="parameters() does not list it, so training never changes it.",
+    why="Training never changes it, because parameters() does not list it.",
     look_at="how __init__ makes the scale; 4.1 made a single weight so.",
 )
 class _PlainTensor(_Changed):
