@@ -189,7 +189,7 @@ def enough_exercises(notebook: Notebook) -> Iterator[str]:
         if not exercise.solution:
             yield f"exercise {exercise.number}: no solution after its code cell"
     cells = section(notebook, "Exercises")
-    known = sum(cell["id"].startswith("exercise-") for cell in cells)
+    known = sum(bool(re.fullmatch(r"exercise-\d+", cell["id"])) for cell in cells)
     if known != len(found):
         yield f"{known} cells named exercise-N, but {len(found)} tasks"
 

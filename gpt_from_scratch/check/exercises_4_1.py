@@ -65,7 +65,7 @@ def _one_part(part: str) -> int:
 PARAMETERS_OF_EMBEDDINGS = NumberExercise(
     "Parameters of the embeddings",
     {
-        "tokens": Asked(
+        "token_table": Asked(
             "the token embeddings of GPT-2 XL",
             lambda: _one_part("tok_emb"),
             (
@@ -89,7 +89,7 @@ PARAMETERS_OF_EMBEDDINGS = NumberExercise(
                 ),
             ),
         ),
-        "positions": Asked(
+        "position_table": Asked(
             "the position embeddings of GPT-2 XL",
             lambda: _one_part("pos_emb"),
             (
@@ -157,20 +157,23 @@ def parameters_of_a_layer(weights: object = None, with_bias: object = None) -> R
 
 
 def parameters_of_embeddings(
-    tokens: object = None, positions: object = None, outline: object = None
+    token_table: object = None, position_table: object = None, outline: object = None
 ) -> Report:
     """Check your numbers of parameters of the embeddings (exercise of 4.1).
 
     Args:
-        tokens: Those of the token embeddings of GPT-2 XL.
-        positions: Those of its position embeddings.
+        token_table: Those of the token embeddings of GPT-2 XL.
+        position_table: Those of its position embeddings.
         outline: Those of a whole ``DummyGPTModel`` of that size.
 
     Returns:
         Which numbers agree; see ``Report``.
     """
     return check_numbers(
-        PARAMETERS_OF_EMBEDDINGS, tokens=tokens, positions=positions, outline=outline
+        PARAMETERS_OF_EMBEDDINGS,
+        token_table=token_table,
+        position_table=position_table,
+        outline=outline,
     )
 
 

@@ -1,10 +1,12 @@
 """Exercises whose answers are numbers: predict them, then have them counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from gpt_from_scratch.check.report import Report, not_attempted
 
@@ -117,9 +119,25 @@ def count_parameters(make: Callable[[], torch.nn.Module]) -> int:
     Returns:
         How many numbers training would adjust.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         module = make()
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Draws no initial values; without memory PyTorch takes a second to draw none."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _number(value: object) -> float | None:

@@ -46,12 +46,16 @@ def watched(work: Callable[[], None], limit: float) -> str | None:
     """
     ended = threading.Event()
 
+    ending = threading.Lock()  # once ended is set, nothing more is raised in the thread
+
     def run() -> None:
         try:
-            work()
+            try:
+                work()
+            finally:
+                with ending:
+                    ended.set()
         except Stopped:
-            pass
-        finally:
             ended.set()
 
     context = contextvars.copy_context()  # so that Jupyter knows whose thread it is
@@ -73,9 +77,12 @@ def watched(work: Callable[[], None], limit: float) -> str | None:
             for _ in range(20):
                 if ended.is_set():
                     break
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stopped)
-                )
+                if ending.acquire(timeout=0.01):
+                    if not ended.is_set():
+                        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stopped)
+                        )
+                    ending.release()
                 ended.wait(0.01)
     return line
 
