@@ -20,7 +20,7 @@ from gpt_from_scratch.check.make import Make, NoTensorError, TheirsError
 from gpt_from_scratch.check.parts import about_parts
 from gpt_from_scratch.check.report import Report, not_attempted
 from gpt_from_scratch.check.watchdog import learners_line, raised_by_hand, watched
-from gpt_from_scratch.check.weights import READINGS, Reading
+from gpt_from_scratch.check.weights import READINGS, UNFUSED_READINGS, Reading
 
 SECONDS = 1.5  # that the learner's code may take in all; a right one takes about 0.1
 
@@ -88,7 +88,7 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
                 break
 
     def ask_learner_otherwise() -> None:
-        for reading in READINGS[1:]:
+        for reading in READINGS[1:] if _has_fused(yours) else UNFUSED_READINGS[1:]:
             answers = observe(component, learner, reading)
             if agree(component, answers, expected):
                 yours[:] = observe(component, learner, reading)
@@ -105,7 +105,7 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
         return not_attempted(component.name)
     if stopped_at is None and _differing(component, yours, expected):
         if _has_other_names(yours):
-            watched(ask_learner_otherwise, SECONDS)
+            watched(ask_learner_otherwise, 10 * SECONDS)  # it did come to an end
         if _differing(component, yours, expected):
             watched(ask_wrong_versions, seconds_of_ours)
     mistake = known[0] if len(known) == 1 else None
@@ -138,6 +138,11 @@ def _differing(
 def _has_other_names(answers: Answers) -> dict[str, str]:
     names = {ours: own for _, each in answers for ours, own in each.items()}
     return {ours: own for ours, own in names.items() if ours != own}
+
+
+def _has_fused(answers: Answers) -> bool:
+    """Whether several weights of the course's are in one of the learner's."""
+    return any(len(set(names.values())) < len(names) for _, names in answers)
 
 
 def _write(

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gpt_from_scratch.check.compare import NOT_ASKED
 from gpt_from_scratch.check.component import Component, Prepare
 from gpt_from_scratch.check.watchdog import Stopped
 from gpt_from_scratch.check.weights import (
@@ -116,31 +115,22 @@ class Built:
                 )
         return result
 
-    def on_another_device(self, *inputs: Tensor) -> object:
-        """Say whether the object can be moved to another device and work there.
-
-        The other device is PyTorch's "meta", which has shapes and no numbers.
+    def on_another_device(self, *inputs: Tensor) -> str:
+        """Say whether all tensors would be there if the object moved to a GPU.
 
         Args:
-            *inputs: What to call it with.
+            *inputs: What to call it with; they would be there too.
 
         Returns:
-            Words, or ``NOT_ASKED`` if that device cannot tell.
+            Words.
         """
-        try:
-            module = copy.deepcopy(self.module).to("meta")
-        except Exception:
-            return NOT_ASKED
-        devices = _Devices()
-        failed = False
-        try:
-            with devices:
-                module(*(value.detach().to("meta") for value in inputs))
-        except Exception:  # what asks for numbers fails there, and is right
-            failed = True
-        if devices.meet:
-            return "a tensor stays on the CPU"
-        return NOT_ASKED if failed else "all its tensors there"
+        there = [*inputs]
+        if isinstance(self.module, nn.Module):
+            there += [*self.module.parameters(), *self.module.buffers()]
+        devices = _Devices(there)
+        with devices:
+            self(*inputs)
+        return "a tensor stays on the CPU" if devices.meet else "all its tensors there"
 
     def parameters(self) -> dict[str, object]:
         """Say of each weight of the reference whether it is there, and trained."""
@@ -202,10 +192,17 @@ class Built:
 
 
 class _Devices(TorchFunctionMode):
-    """Notes whether tensors of the CPU and of "meta" meet in one operation."""
+    """Acts as if some tensors were on another device, and notes if the two meet.
 
-    meet = False
-    _may = ("to", "copy_", "__getitem__", "__setitem__", "type_as")
+    What is computed from tensors there is there, and what is made with ``device=``.
+    """
+
+    _may_meet = ("to", "copy_", "__getitem__", "__setitem__", "type_as")
+
+    def __init__(self, there: list[Tensor]) -> None:
+        super().__init__()
+        self.meet = False
+        self._there = {id(tensor): tensor for tensor in there}  # alive, ids are theirs
 
     def __torch_function__(
         self,
@@ -214,18 +211,26 @@ class _Devices(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        several = [*args, *(kwargs or {}).values()]
-        several += [
-            item for each in args if isinstance(each, (list, tuple)) for item in each
-        ]
-        devices = {
-            value.device.type
-            for value in several
-            if isinstance(value, Tensor) and value.ndim > 0
-        }
-        if len(devices) > 1 and getattr(func, "__name__", "") not in self._may:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        given = list(_tensors([args, list(kwargs.values())]))
+        there = any(id(tensor) in self._there for tensor in given)
+        here = any(id(t) not in self._there and t.ndim > 0 for t in given)
+        if there and here and name not in self._may_meet:
             self.meet = True
-        return func(*args, **(kwargs or {}))
+        moved = name == "to" and any(isinstance(a, (torch.device, str)) for a in args)
+        result = func(*args, **kwargs)
+        if there or moved or kwargs.get("device") is not None:
+            self._there.update((id(tensor), tensor) for tensor in _tensors(result))
+        return result
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
 
 
 def _copy_state(module: Any) -> list[Tensor]:  # noqa: ANN401

@@ -141,6 +141,7 @@ READINGS += [
     for order in range(6)
 ]
 READINGS.sort(key=lambda reading: reading.order)  # the likely ones first
+UNFUSED_READINGS = [reading for reading in READINGS if reading.layout == "khd"]
 
 
 def find_weights(module: nn.Module) -> list[Found]:
