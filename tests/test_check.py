@@ -533,6 +533,24 @@ def test_global_state():
         assert torch.get_default_dtype() == torch.float32
 
 
+def test_number_of_threads_is_restored():
+    """One while checking, in the learner's code too; then as before."""
+    seen = []
+
+    def forward(self, x):
+        seen.append(torch.get_num_threads())
+        return x
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        check.layer_norm(spoiled(forward))
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_callers_settings_do_not_matter():
     expected = str(check.layer_norm(nn.Identity))
     torch.manual_seed(5)

@@ -38,7 +38,9 @@ def watched(
 
     The thread has PyTorch's defaults (gradients on, no default device), whatever the
     caller has set. What the work prints or warns of is not shown: a print in
-    ``forward`` would appear a hundred times.
+    ``forward`` would appear a hundred times. PyTorch computes with one processor
+    thread meanwhile: for tensors as small as those of the checks, several would wait
+    for each other.
 
     Args:
         work: What to do. It must catch its own exceptions, except ``Stopped``.
@@ -51,13 +53,14 @@ def watched(
         ``None`` if the work came to an end, else the learner's line it was at, or
         ``""`` if that is not known.
     """
+    num_threads = torch.get_num_threads()
     ended = threading.Event()
-
     ending = threading.Lock()  # once ended is set, nothing more is raised in the thread
 
     def run() -> None:
         try:
             try:
+                torch.set_num_threads(1)
                 work()
             finally:
                 with ending:
@@ -95,6 +98,7 @@ def watched(
                         )
                     ending.release()
                 ended.wait(0.01)
+            torch.set_num_threads(num_threads)
     return line
 
 
