@@ -12,6 +12,10 @@ from gpt_from_scratch.check.example_deep_neural_network import (
 )
 from gpt_from_scratch.check.feed_forward import FEED_FORWARD
 from gpt_from_scratch.check.gelu import GELU_COMPONENT
+from gpt_from_scratch.check.generate_text_simple_mistakes import (
+    GENERATE_TEXT_SIMPLE,
+)
+from gpt_from_scratch.check.gpt_model_mistakes import GPT_MODEL
 from gpt_from_scratch.check.layer_norm import LAYER_NORM
 from gpt_from_scratch.check.report import Report
 
@@ -22,6 +26,8 @@ __all__ = [
     "example_deep_neural_network",
     "feed_forward",
     "gelu",
+    "generate_text_simple",
+    "gpt_model",
     "layer_norm",
 ]
 
@@ -31,6 +37,8 @@ COMPONENTS = (
     GELU_COMPONENT,
     FEED_FORWARD,
     EXAMPLE_DEEP_NEURAL_NETWORK,
+    GPT_MODEL,
+    GENERATE_TEXT_SIMPLE,
 )
 
 
@@ -93,3 +101,28 @@ def example_deep_neural_network(learner: object) -> Report:
         What was found; see ``Report``.
     """
     return check(EXAMPLE_DEEP_NEURAL_NETWORK, learner)
+
+
+def gpt_model(learner: object) -> Report:
+    """Check a GPT model (4.6).
+
+    Args:
+        learner: Your class, called as ``GPTModel(cfg)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(GPT_MODEL, learner)
+
+
+def generate_text_simple(learner: object) -> Report:
+    """Check a function that generates text (4.7).
+
+    Args:
+        learner: Your function, called as
+            ``generate_text_simple(model, idx, max_new_tokens, context_size)``.
+
+    Returns:
+        What was found; see ``Report``.
+    """
+    return check(GENERATE_TEXT_SIMPLE, learner)

@@ -21,7 +21,7 @@ from gpt_from_scratch.check.report import Report
 from gpt_from_scratch.check.watchdog import learners_line, watched
 from gpt_from_scratch.check.weights import READINGS, Reading
 
-SECONDS = 1.5  # that the learner's code may take in all; a right one takes about 0.1
+SECONDS = 1.5  # for the learner's code, while no probe gets answered; it needs 0.1
 
 # What a probe saw, and the names of the weights: the course's, and the learner's.
 Answer = tuple[object, dict[str, str]]
@@ -97,7 +97,7 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
                 known.append(mistake)
 
     watched(ask_reference, seconds_of_ours)
-    stopped_at = watched(ask_learner, SECONDS)
+    stopped_at = watched(ask_learner, SECONDS, lambda: len(yours))
     if stopped_at is None and _differing(component, yours, expected):
         if _has_other_names(yours):
             watched(ask_learner_otherwise, SECONDS)

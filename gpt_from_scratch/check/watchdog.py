@@ -28,7 +28,11 @@ class Stopped(BaseException):
     """Ends code that took too long; not an Exception, so that few catch it."""
 
 
-def watched(work: Callable[[], None], limit: float) -> str | None:
+def watched(
+    work: Callable[[], None],
+    limit: float,
+    progress: Callable[[], int] = lambda: 0,
+) -> str | None:
     """Do some work in a thread of its own, and leave it if it takes too long.
 
     The thread has PyTorch's defaults (gradients on, no default device), whatever the
@@ -38,6 +42,9 @@ def watched(work: Callable[[], None], limit: float) -> str | None:
     Args:
         work: What to do. It must catch its own exceptions, except ``Stopped``.
         limit: Seconds that it may take.
+        progress: Gives another number whenever the work has come further. It then gets
+            the same time once more, up to five times: on a busy machine, right code
+            is slow as well.
 
     Returns:
         ``None`` if the work came to an end, else the learner's line it was at, or
@@ -64,7 +71,11 @@ def watched(work: Callable[[], None], limit: float) -> str | None:
         warnings.simplefilter("ignore")
         try:
             thread.start()
-            if not ended.wait(limit):
+            for _ in range(6):
+                before = progress()
+                if ended.wait(limit) or progress() == before:
+                    break
+            if not ended.is_set():
                 line = _line_of_thread(thread)
         finally:
             # Again and again: the code may catch everything. If it sleeps or waits
