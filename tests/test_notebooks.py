@@ -21,6 +21,8 @@ import pytest
 from execute_notebooks import MEASURED, keep_measured, normalize
 from nbformat.validator import iter_validate
 
+from gpt_from_scratch.check.report import Report
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
 
@@ -433,7 +435,16 @@ MACHINE_DEPENDENT = {
 }
 
 
-def number_problem(number: str) -> str | None:
+DIGITS, DIGITS_IN_A_REPORT = 4, 5  # a check's own numbers stay clear of rounding edges
+
+
+def is_report(output: dict[str, Any]) -> bool:
+    """Tell whether an output is what a check of ``gpt_from_scratch`` found."""
+    shown = "".join(output.get("data", {}).get("text/html", ""))
+    return shown.startswith("<div><span style=") and shown.endswith("</pre></div>")
+
+
+def number_problem(number: str, most: int = DIGITS) -> str | None:
     """Return what is wrong with a printed number, if anything."""
     mantissa, _, exponent = number.lower().replace(",", "").partition("e")
     value = float(number.replace(",", ""))
@@ -443,7 +454,7 @@ def number_problem(number: str) -> str | None:
         return "so small a number is chance; print that it is small (x < 1e-6)"
     digits = mantissa.lstrip("-").replace(".", "").lstrip("0")
     decimals = mantissa.partition(".")[2]
-    if len(digits) > 4 and (exponent or len(decimals) > 4):
+    if len(digits) > most and (exponent or len(decimals) > DIGITS):
         return "more than 4 decimals and 4 significant digits; use rounded(...)"
     return None
 
@@ -452,6 +463,8 @@ def number_problem(number: str) -> str | None:
 def prints(notebook: Notebook) -> Iterator[str]:
     """Prints are equal on every machine."""
     for cell in notebook.code:
+        reports = any(is_report(output) for output in cell["outputs"])
+        most = DIGITS_IN_A_REPORT if reports else DIGITS
         for text, _ in texts(cell):
             for shown in TENSOR.findall(text):
                 if re.search(r"\d\.|\de[+-]?\d|nan|inf", shown):
@@ -460,7 +473,7 @@ def prints(notebook: Notebook) -> Iterator[str]:
                 for match in re.finditer(pattern, text, flags=re.IGNORECASE):
                     yield f"{at(cell)}: prints {kind}: {match[0]!r}"
             for number in NUMBER.findall(text):
-                if problem := number_problem(number):
+                if problem := number_problem(number, most):
                     yield f"{at(cell)}: prints {number}: {problem}"
 
 
@@ -631,6 +644,12 @@ def prints_text(text: str) -> Change:
     return change("step-2", outputs=[printed(text)])
 
 
+def reports(text: str) -> Change:
+    data = Report(False, None, (text,))._repr_mimebundle_()
+    output = {"output_type": "execute_result", "data": data, "metadata": {}}
+    return change("step-2", outputs=[{**output, "execution_count": 2}])
+
+
 def says(text: str) -> Change:
     return change("about-step-2", source=f"## Build it\n\n{text}")
 
@@ -758,6 +777,8 @@ BAD: list[tuple[Rule, Change, str]] = [
     (prints, prints_text("Parameter containing:\ntensor([1])"), "raw parameter"),
     (prints, prints_text("0.70710678"), "rounded"),
     (prints, prints_text("[12.34567]"), "rounded"),
+    (prints, reports("yours 0.707107, expected 1"), "rounded"),
+    (prints, reports("yours 2.98e-08, expected 1"), "chance"),
     (prints, prints_text("1.23456e+10"), "rounded"),
     (prints, prints_text("mean -0.0"), "a zero with a sign"),
     (prints, prints_text("mean -0.0000,"), "a zero with a sign"),
@@ -813,6 +834,7 @@ FINE: list[Change] = [
         "below 1e-06: True; 355 years; trf_blocks.0.ff.layers.2.weight; 4.1, 4"
     ),
     prints_text("requires_grad: True"),
+    reports("at [0, 0]: yours 0.65465, expected 0.028184"),
     prints_text("drop_rate must be in [0, 1), got -0.5; 12,345.6789; 10 * 768."),
     code("torch.manual_seed(123)\nx = torch.rand(3)"),
     code("def f():\n    torch.manual_seed(1)\n    return torch.rand(3)", "f()"),

@@ -5,11 +5,30 @@ probes. If they differ, your class is compared with wrong versions, whose mistak
 known.
 """
 
+# Each file of exercises says in its __all__ which functions it adds here.
+# ruff: noqa: F403
+
+from gpt_from_scratch.check import (
+    exercises_4_1,
+    exercises_4_2,
+    exercises_4_3,
+    exercises_4_4,
+    exercises_4_5,
+    exercises_4_6,
+    exercises_4_7,
+)
 from gpt_from_scratch.check.dummy_gpt_model import DUMMY_GPT_MODEL
 from gpt_from_scratch.check.engine import check
 from gpt_from_scratch.check.example_deep_neural_network import (
     EXAMPLE_DEEP_NEURAL_NETWORK,
 )
+from gpt_from_scratch.check.exercises_4_1 import *
+from gpt_from_scratch.check.exercises_4_2 import *
+from gpt_from_scratch.check.exercises_4_3 import *
+from gpt_from_scratch.check.exercises_4_4 import *
+from gpt_from_scratch.check.exercises_4_5 import *
+from gpt_from_scratch.check.exercises_4_6 import *
+from gpt_from_scratch.check.exercises_4_7 import *
 from gpt_from_scratch.check.feed_forward import FEED_FORWARD
 from gpt_from_scratch.check.gelu import GELU_COMPONENT
 from gpt_from_scratch.check.generate_text_simple_mistakes import (
@@ -21,6 +40,8 @@ from gpt_from_scratch.check.report import Report
 
 __all__ = [
     "COMPONENTS",
+    "EXERCISES",
+    "NUMBER_EXERCISES",
     "Report",
     "dummy_gpt_model",
     "example_deep_neural_network",
@@ -40,6 +61,27 @@ COMPONENTS = (
     GPT_MODEL,
     GENERATE_TEXT_SIMPLE,
 )
+
+_FILES = (
+    exercises_4_1,
+    exercises_4_2,
+    exercises_4_3,
+    exercises_4_4,
+    exercises_4_5,
+    exercises_4_6,
+    exercises_4_7,
+)
+EXERCISES = tuple(exercise for file in _FILES for exercise in file.EXERCISES)
+NUMBER_EXERCISES = tuple(
+    exercise for file in _FILES for exercise in file.NUMBER_EXERCISES
+)
+__all__ += exercises_4_1.__all__
+__all__ += exercises_4_2.__all__
+__all__ += exercises_4_3.__all__
+__all__ += exercises_4_4.__all__
+__all__ += exercises_4_5.__all__
+__all__ += exercises_4_6.__all__
+__all__ += exercises_4_7.__all__
 
 
 def dummy_gpt_model(learner: object) -> Report:

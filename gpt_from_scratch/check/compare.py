@@ -14,10 +14,12 @@ class Failure:
     Args:
         what: What happened, to follow the word "yours".
         line: The line of the learner's code where it did; not compared.
+        is_stub: Whether the learner's code says itself that it is not written yet.
     """
 
     what: str
     line: str = field(default="", compare=False)
+    is_stub: bool = field(default=False, compare=False)
 
 
 class _NotAsked:

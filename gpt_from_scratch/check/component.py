@@ -66,6 +66,8 @@ class Component:
         usual_names: Other names that its weights often have, with the course's.
         probes: The questions, in the order in which they are reported.
         mistakes: The bank of wrong versions.
+        is_exercise: Whether it is an exercise, which the package has not among its
+            components.
         recordings: What the reference and the wrong versions answered.
     """
 
@@ -74,6 +76,7 @@ class Component:
     usual_names: Mapping[str, str] = field(default_factory=dict)
     probes: list[Probe] = field(default_factory=list, repr=False)
     mistakes: list[Mistake] = field(default_factory=list, repr=False)
+    is_exercise: bool = False
     recordings: dict[Any, Any] = field(default_factory=dict, repr=False)
     _weights: dict[object, dict[str, Tensor]] = field(default_factory=dict, repr=False)
 

@@ -17,8 +17,8 @@ from torch import nn
 from gpt_from_scratch.check.compare import NOT_ASKED, Difference, Failure, frozen
 from gpt_from_scratch.check.component import Component, Mistake
 from gpt_from_scratch.check.make import Make, NoTensorError, TheirsError
-from gpt_from_scratch.check.report import Report
-from gpt_from_scratch.check.watchdog import learners_line, watched
+from gpt_from_scratch.check.report import Report, not_attempted
+from gpt_from_scratch.check.watchdog import learners_line, raised_by_hand, watched
 from gpt_from_scratch.check.weights import READINGS, Reading
 
 SECONDS = 1.5  # for the learner's code, while no probe gets answered; it needs 0.1
@@ -83,6 +83,8 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
     def ask_learner() -> None:
         for answer in observe(component, learner):
             yours.append(answer)  # those so far are kept if it hangs
+            if _is_stub(answer):
+                break
 
     def ask_learner_otherwise() -> None:
         for reading in READINGS[1:]:
@@ -98,6 +100,8 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
 
     watched(ask_reference, seconds_of_ours)
     stopped_at = watched(ask_learner, SECONDS, lambda: len(yours))
+    if any(_is_stub(answer) for answer in yours):
+        return not_attempted(component.name)
     if stopped_at is None and _differing(component, yours, expected):
         if _has_other_names(yours):
             watched(ask_learner_otherwise, SECONDS)
@@ -105,6 +109,10 @@ def _check(component: Component, learner: Callable[..., Any]) -> Report:
             watched(ask_wrong_versions, seconds_of_ours)
     mistake = known[0] if len(known) == 1 else None
     return _write(component, yours, expected, mistake, stopped_at)
+
+
+def _is_stub(answer: Answer) -> bool:
+    return isinstance(answer[0], Failure) and answer[0].is_stub
 
 
 def _differing(
@@ -143,7 +151,8 @@ def _write(
         if name not in differing and answer is not NOT_ASKED
     ]
     if not differing and stopped_at is None:
-        lines = [f"{title}: all {count} probes agree with gpt_from_scratch.{title}."]
+        model = "the solution" if component.is_exercise else f"gpt_from_scratch.{title}"
+        lines = [f"{title}: all {count} probes agree with {model}."]
         lines.append(f"Probed: {'; '.join(names)}.")
         other = _has_other_names(yours)
         if other:
@@ -208,7 +217,8 @@ def _failure(
     message = re.sub(rf"\b{own}\b", component.name, message)
     message = re.sub(r"(/|[A-Za-z]:\\)\S*[/\\]", "", message)
     what = f"raised {type(cause).__name__}" + (f": {message}" if message else "")
-    return Failure(what, learners_line(cause.__traceback__))
+    is_stub = isinstance(cause, NotImplementedError) and raised_by_hand(cause)
+    return Failure(what, learners_line(cause.__traceback__), is_stub)
 
 
 def observe(

@@ -249,6 +249,11 @@ class Make:
         """Call the learner's function; what it raises or returns is a finding."""
         return _tensor(self.target, *args)
 
+    def ask(self, *args: Any) -> object:  # noqa: ANN401
+        """Call the learner's function, which may return a number or a word."""
+        with _theirs():
+            return self.target(*args)
+
     def undo(self) -> None:
         """Put back the values of all weights that were overwritten."""
         with torch.no_grad():

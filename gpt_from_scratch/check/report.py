@@ -15,11 +15,13 @@ class Report:
         passed: Whether the component does what the course's own does.
         mistake: The name of the mistake, if it is one that the check knows.
         lines: The report: first what came out, then one fact per line.
+        attempted: Whether there was anything to check; not so for an exercise's stub.
     """
 
     passed: bool
     mistake: str | None
     lines: tuple[str, ...]
+    attempted: bool = True
 
     @property
     def text(self) -> str:
@@ -46,9 +48,23 @@ class Report:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         word, color = ("passed", "#1B7F4B") if self.passed else ("differs", "#B3261E")
+        if not self.attempted:
+            word, color = "to do", "#5F6368"
         badge = (
             f'<span style="background: {color}; color: #FFFFFF; font-weight: bold; '
             f'padding: 1px 8px; border-radius: 8px">{word}</span>'
         )
         shown = f"<div>{badge}<pre>{html.escape(self.text)}</pre></div>"
         return {"text/plain": self.text, "text/html": shown}
+
+
+def not_attempted(name: str) -> Report:
+    """Report that the learner has not begun yet.
+
+    Args:
+        name: What is to be done.
+
+    Returns:
+        The report: not passed, and no mistake either.
+    """
+    return Report(False, None, (f"{name}: not attempted yet.",), attempted=False)

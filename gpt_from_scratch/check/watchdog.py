@@ -2,6 +2,7 @@
 
 import contextvars
 import ctypes
+import dis
 import io
 import linecache
 import sys
@@ -101,6 +102,27 @@ def learners_line(trace: TracebackType | None) -> str:
         it is the learner's.
     """
     return _last_own([(f, number) for f, number in traceback.walk_tb(trace)])
+
+
+def raised_by_hand(error: BaseException) -> bool:
+    """Tell whether a ``raise`` in the learner's own code raised an exception.
+
+    PyTorch raises ``NotImplementedError`` too: for a module without ``forward``, or an
+    operation that a type has not.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        Whether the last frame is the learner's, and stands at a ``raise``.
+    """
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    if not trace or trace.tb_frame.f_code.co_filename.startswith(_FOREIGN):
+        return False
+    instruction = trace.tb_frame.f_code.co_code[trace.tb_lasti]
+    return dis.opname[instruction] == "RAISE_VARARGS"
 
 
 def _line_of_thread(thread: threading.Thread) -> str:
