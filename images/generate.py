@@ -1176,7 +1176,9 @@ def draw_one_step(page: Page) -> None:
     logits = page.data("logits", (fourth, above), size, "Logits", SCORES)
     scores = "1 \N{MULTIPLICATION SIGN} 50,257"
     last = page.data("last row", (fourth, below), size, "The last row", scores)
-    softmax = page.box("softmax", (third, below), size, "Softmax", note="only for drawing")
+    softmax = page.box(
+        "softmax", (third, below), size, "Softmax", note="only for drawing"
+    )
     argmax = page.box("argmax", (second, below), size, "Argmax", note="the likeliest")
     token = page.box("new", (first, below), size, "27018", NEW, "\u201c Feature\u201d")
     for left, right in pairwise((text, ids, model, logits)):
