@@ -81,18 +81,18 @@ def _shares(drawn: Tensor) -> object:
     """Say how often each token was drawn, to the nearest 5 %."""
     if drawn.numel() == 0 or drawn.is_floating_point():
         return "no token ids"
-    values, counts = drawn.unique(return_counts=True)
-    if len(values) == 1:
+    values: list[int] = drawn.flatten().tolist()
+    if len(set(values)) == 1:
         return "always the same token"
     return {
-        f"token {value}": f"about {5 * round(20 * count / drawn.numel())} %"
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+        f"token {value}": f"about {5 * round(20 * values.count(value) / len(values))} %"
+        for value in sorted(set(values))
     }
 
 
 def _tokens(drawn: Tensor) -> str:
     """Say which tokens were drawn at all."""
-    values = drawn.unique().tolist()
+    values = sorted(set(drawn.flatten().tolist()))
     if len(values) == 1:
         return "always the same token"
     return "tokens " + ", ".join(map(str, values))
@@ -323,7 +323,7 @@ _wrong_drawing(
     "a missing dimension",
     _drawing(drawn=lambda z: _drawn(z)[:, 0]),
     what="the result has the shape (B,), and should have (B, 1)",
-    why="torch.cat joins it to texts of shape (B, T), and needs two dimensions.",
+    why="It cannot join texts of shape (B, T): torch.cat needs two dimensions.",
     look_at="what is done to the result of multinomial.",
 )
 _wrong_drawing(
