@@ -44,6 +44,7 @@ from gpt_from_scratch.transformer_block import TransformerBlock
 # 4.6 The whole model, and its size.
 from gpt_from_scratch.gpt_model import GPTModel
 from gpt_from_scratch.model_size import (
+    bytes_kept_for_backward,
     count_parameters,
     flops_per_token,
     kv_cache_bytes_per_token,
@@ -87,6 +88,7 @@ __all__ = [
     "TransformerBlock",
     # 4.6
     "GPTModel",
+    "bytes_kept_for_backward",
     "count_parameters",
     "parameter_counts",
     "total_parameters",

@@ -5,7 +5,8 @@ than GPT-2. Bytes are bytes: divide by ``2**20`` for MiB.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, UntypedStorage, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from gpt_from_scratch.llm_architecture import GPTConfig, require_int, validate_config
 
@@ -179,3 +180,32 @@ def flops_per_token(cfg: GPTConfig, num_tokens: int | None = None) -> int:
         cfg["n_layers"] * (block_weights + attention) + emb_dim * cfg["vocab_size"]
     )
     return 2 * multiplications
+
+
+def bytes_kept_for_backward(model: nn.Module, ids: Tensor) -> int:
+    """Count the bytes that one pass of a model keeps for ``backward()``.
+
+    The parameters are left out: they are in memory anyway. Tensors that share memory
+    count once. Inside ``torch.no_grad()`` nothing is kept.
+
+    Source: section 4.7; ``torch.autograd.graph.saved_tensors_hooks``.
+
+    Args:
+        model: The model; only its forward pass is run.
+        ids: What it is to read.
+
+    Returns:
+        The number of bytes.
+    """
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, UntypedStorage] = {}  # address: held, so that it is not used again
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(ids)
+    return sum(storage.nbytes() for storage in kept.values())

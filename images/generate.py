@@ -106,7 +106,8 @@ class Page:
         height: Height in points.
         lit: Names of the parts in full colour, the others being muted; None for a
             picture in which nothing stands out.
-        placeholders: Names of the parts with a dashed edge: not built yet.
+        placeholders: Names of the parts with a dashed edge: not built yet, or
+            not always needed.
     """
 
     def __init__(
@@ -128,11 +129,11 @@ class Page:
     def look(self, names: Collection[str], component: str) -> Look:
         """Return how something of this component looks that joins the named parts."""
         color = COLORS[component]
+        line = "solid" if set(names).isdisjoint(self.placeholders) else "dashed"
         if self.lit is None:
-            return Look(edge=color, fill=tint(color))
+            return Look(edge=color, fill=tint(color), line=line)
         if all(name in self.lit for name in names):
             return Look(color, tint(color), width=2.4, weight="bold", halo=True)
-        line = "solid" if set(names).isdisjoint(self.placeholders) else "dashed"
         return Look(MUTED_EDGE, MUTED_FILL, MUTED_TEXT, width=1.0, line=line)
 
     def box(
@@ -1147,7 +1148,7 @@ WORDS = (
 
 def generation_loop() -> Figure:
     """Draw the way from a text to its next token, and the first six steps."""
-    page = Page(600, 400)
+    page = Page(600, 400, placeholders=("softmax",))
     page.panel("one step", (300, 309), (580, 162), "One step")
     draw_one_step(page)
     page.panel("six steps", (300, 114), (580, 208), "Six steps")
@@ -1176,7 +1177,9 @@ def draw_one_step(page: Page) -> None:
     logits = page.data("logits", (fourth, above), size, "Logits", SCORES)
     scores = "1 \N{MULTIPLICATION SIGN} 50,257"
     last = page.data("last row", (fourth, below), size, "The last row", scores)
-    softmax = page.box("softmax", (third, below), size, "Softmax", note="probabilities")
+    softmax = page.box(
+        "softmax", (third, below), size, "Softmax", note="only for drawing"
+    )
     argmax = page.box("argmax", (second, below), size, "Argmax", note="the likeliest")
     token = page.box("new", (first, below), size, "27018", NEW, "\u201c Feature\u201d")
     for left, right in pairwise((text, ids, model, logits)):
@@ -1184,8 +1187,9 @@ def draw_one_step(page: Page) -> None:
     page.arrow([logits.bottom, last.top], [])
     for right, left in pairwise((last, softmax, argmax, token)):
         page.arrow([right.left, left.right], [])
-    page.arrow([token.top, text.bottom], [], NEW)
-    page.label((first + 8, (above + below) / 2), "joins the text")
+    lane = (above + below) / 2
+    page.arrow([token.top, (first, lane), (second, lane), ids.bottom], [], NEW)
+    page.label((first + 8, lane + 10), "joins the ids")
 
 
 CACHE_STEPS = (4, 5, 6, 7)  # tokens in the text at each of them

@@ -14,6 +14,7 @@ from gpt_from_scratch import (
     GPT_CONFIG_124M,
     GPTConfig,
     GPTModel,
+    bytes_kept_for_backward,
     count_parameters,
     flops_per_token,
     kv_cache_bytes_per_token,
@@ -215,6 +216,41 @@ def test_count_parameters_of_a_large_layer():
     layer = nn.Linear(2048, 2048, bias=False, device="meta")
     assert count_parameters(layer) == 4_194_304
     assert count_parameters(layer.requires_grad_(False)) == 4_194_304
+
+
+# What a pass keeps for backward()
+
+
+def test_bytes_kept_by_two_linear_layers():
+    """The input of each: 5 and 7 numbers for 3 rows. The weights are not counted."""
+    model = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2))
+    x = torch.zeros(3, 5)
+    assert bytes_kept_for_backward(model, x) == 4 * 3 * (5 + 7)
+    with torch.no_grad():
+        assert bytes_kept_for_backward(model, x) == 0
+
+
+def test_shared_memory_is_kept_once():
+    """A product of x with itself keeps x twice, which is one piece of memory."""
+
+    class Square(nn.Module):
+        def forward(self, x):
+            y = x + 1
+            return y * y.view(-1).view_as(y)
+
+    x = torch.zeros(3, 5, requires_grad=True)
+    assert bytes_kept_for_backward(Square(), x) == 4 * 3 * 5
+
+
+def test_bytes_kept_grow_with_the_text(small_config):
+    """So much for each token: fused attention stores no scores."""
+    torch.manual_seed(123)
+    model = GPTModel(small_config)
+    one, two = (
+        bytes_kept_for_backward(model, torch.zeros(1, tokens, dtype=torch.int64))
+        for tokens in (3, 6)
+    )
+    assert 1.9 * one < two < 2.3 * one
 
 
 # Errors

@@ -16,7 +16,7 @@ NAMES = """
     GPTModel count_parameters parameter_counts total_parameters storage_bytes
     kv_cache_bytes_per_token flops_per_token training_bytes generate_text_simple
     load_tokenizer text_to_token_ids token_ids_to_text rounded
-    load_pretrained
+    load_pretrained bytes_kept_for_backward
 """.split()
 
 
