@@ -19,7 +19,7 @@ from test_notebooks import FOLDER, STORED, TITLES, Cell, Notebook, at
 
 from gpt_from_scratch.check.report import Report
 
-ALL_HAVE_EXERCISES = False  # whether all notebooks of the course must have them
+ALL_HAVE_EXERCISES = True  # whether all notebooks of the course must have them
 SECTIONS = ["Check it", "Bug hunt", "Exercises", "Recap"]
 LEAST = 2
 

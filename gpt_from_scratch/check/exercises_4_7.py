@@ -733,7 +733,7 @@ def _tokens_through_each_linear_layer(make: Make) -> object:
     layers = [
         slot.found.name.rpartition(".")[0]
         for slot in built.slots.values()
-        if not slot.view
+        if slot.index is None
     ]
     if len(set(layers)) != 3:
         return NOT_ASKED
