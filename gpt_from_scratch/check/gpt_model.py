@@ -295,10 +295,12 @@ def _gradients(make: Make) -> object:
     return build(make, {**CFG, "qkv_bias": True}).gradients(every_id)
 
 
-def dropped(make: Make, weights: Prepare, rate: float = 0.5) -> tuple[Tensor, Tensor]:
+def dropped(
+    make: Make, weights: Prepare, rate: float = 0.5, num_texts: int = 8
+) -> tuple[Tensor, Tensor]:
     """Give the logits in evaluation mode, and in training mode."""
     model = build(make, {**CFG, "drop_rate": rate}, weights=weights)
-    batch = ids(8, 7, seed=9)
+    batch = ids(num_texts, 7, seed=9)
     calm = model(batch)
     model.train()
     return calm, model(batch)
@@ -324,11 +326,12 @@ def _dropout_in_training(make: Make) -> object:
         "after the blocks": words(nothing),
         "with a drop_rate of 0": words(randomize, 0.0),
     }
-    features = dropped(make, ones, 0.25)[1][..., :12]  # (8, 7, 12)
+    # Of so many features, a share comes out the same within 0.01 whatever the masks.
+    features = dropped(make, ones, 0.25, 128)[1][..., :12]  # (128, 7, 12)
     seen["share of the features"] = share_in_words((features < -1e-3).float().mean())
     kinds = max(len(row.unique()) for row in features.round(decimals=3)[0])
     seen["the two embeddings"] = "dropped together" if kinds <= 2 else "one by one"
-    features = dropped(make, ones_and_branch)[1][..., :12]
+    features = dropped(make, ones_and_branch, num_texts=128)[1][..., :12]
     lowest = features.amin(dim=-1, keepdim=True)
     share = (features < lowest + 1e-3).float().mean()
     seen["dropped by the embeddings and a branch"] = share_in_words(share)
@@ -337,7 +340,7 @@ def _dropout_in_training(make: Make) -> object:
 
 def share_in_words(share: Tensor) -> str:
     """Say how large a share is, about; which values are dropped is left to chance."""
-    near = [value for value in (0.0, 0.1, 0.25, 0.5, 0.75) if abs(share - value) < 0.06]
+    near = [value for value in (0.0, 0.1, 0.25, 0.5, 0.75) if abs(share - value) < 0.04]
     return f"about {near[0]:g}" if near else "another"
 
 
