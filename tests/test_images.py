@@ -22,7 +22,6 @@ from gpt_from_scratch import (
     GPTModel,
     count_parameters,
     generate,
-    generate_text_simple,
     gradient_magnitudes,
     load_tokenizer,
 )
@@ -279,11 +278,9 @@ def test_parameters_beside_the_stages_are_counted():
 # 4.7
 
 
-def test_ids_in_the_loop_are_the_model_s():
+def test_ids_in_the_loop_are_the_model_s(model_124m):
     """The picture has the ids that the untrained model gives with seed 123."""
-    torch.manual_seed(123)
-    model = GPTModel(GPT_CONFIG_124M).eval()
-    out = generate_text_simple(model, torch.tensor([GENERATE.HELLO]), 6, 1024)
+    out = generate(model_124m, torch.tensor([GENERATE.HELLO]), 6)
     assert tuple(out[0].tolist()) == GENERATE.HELLO + GENERATE.CONTINUATION
     tokenizer = load_tokenizer()
     words = [tokenizer.decode([token_id]).strip() for token_id in out[0].tolist()]
