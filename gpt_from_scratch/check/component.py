@@ -99,6 +99,11 @@ class Component:
 
         return add
 
+    def share(self, other: Component, *names: str) -> None:
+        """Add probes of another component, which ask the same of this one."""
+        by_name = {probe.name: probe for probe in other.probes}
+        self.probes.extend(by_name[name] for name in names)
+
     def mistake(
         self, name: str, *, what: str, why: str, look_at: str
     ) -> Callable[[Any], Any]:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gpt_from_scratch.check.compare import NOT_ASKED
 from gpt_from_scratch.check.component import Component
 from gpt_from_scratch.check.engine import check
+from gpt_from_scratch.check.layer_norm import LAYER_NORM
 from gpt_from_scratch.check.make import Make
 from gpt_from_scratch.check.number_exercise import NumberExercise
 from gpt_from_scratch.check.report import Report
@@ -80,9 +80,7 @@ def _mean_square_equal_to_eps(make: Make) -> object:
     return make(4, weights=neutral)(torch.tensor([[a, -a, a, -a]]))
 
 
-@RMS_NORM.probe("a token whose features are equal")
-def _a_token_whose_features_are_equal(make: Make) -> object:
-    return make(4)(torch.tensor([[3.0, 3.0, 3.0, 3.0], [0.0, 0.0, 0.0, 0.0]]))
+RMS_NORM.share(LAYER_NORM, "a token whose features are equal")
 
 
 @RMS_NORM.probe("scale")
@@ -90,9 +88,7 @@ def _scale(make: Make) -> object:
     return make(5)(numbers(2, 5, seed=1))
 
 
-@RMS_NORM.probe("parameters")
-def _parameters(make: Make) -> object:
-    return make(5).parameters()
+RMS_NORM.share(LAYER_NORM, "parameters")
 
 
 @RMS_NORM.probe("initial scale")
@@ -105,9 +101,7 @@ def _as_many_tokens_as_features(make: Make) -> object:
     return make(4)(numbers(4, 4, seed=2))
 
 
-@RMS_NORM.probe("a batch of texts")
-def _a_batch_of_texts(make: Make) -> object:
-    return make(4)(numbers(2, 5, 4, seed=3))
+RMS_NORM.share(LAYER_NORM, "a batch of texts")
 
 
 @RMS_NORM.probe("inputs of other shapes")
@@ -117,64 +111,16 @@ def _inputs_of_other_shapes(make: Make) -> object:
     return {f"shape {shape}": norm(numbers(*shape, seed=4)) for shape in shapes}
 
 
-@RMS_NORM.probe("other numbers of features", rtol=1e-3, atol=1e-3)
-def _other_numbers_of_features(make: Make) -> object:
-    return {
-        f"{size} features": make(size)(numbers(2, 3, size, seed=size))
-        for size in (1, 2, 3, 12, 96)
-    }
-
-
-@RMS_NORM.probe("another eps")
-def _another_eps(make: Make) -> object:
-    if not make.takes("eps"):
-        return NOT_ASKED
-    x = torch.tensor([[1.0, -1.0, 1.0, -1.0], [0.5, 0.0, 0.0, 0.0]])
-    return make(4, eps=1.0)(x)
-
-
-@RMS_NORM.probe("large and small features", rtol=1e-3, atol=1e-3)
-def _large_and_small_features(make: Make) -> object:
-    x = numbers(3, 6, seed=5)
-    norm = make(6)
-    return {
-        "features around 30": norm(x + 30),
-        "features of a million": norm(1e6 * x),
-        "features of a thousandth": norm(1e-3 * x),
-    }
-
-
-@RMS_NORM.probe("one token changed")
-def _one_token_changed(make: Make) -> object:
-    """No other token's result may move."""
-    x = numbers(2, 5, 4, seed=6)
-    changed = x.clone()
-    changed[1, 3] += torch.tensor([5.0, -1.0, 0.0, 2.0])
-    norm = make(4)
-    moved = (norm(changed) - norm(x)).abs().amax(dim=-1) > 1e-6  # (2, 5)
-    return {
-        f"text {text}, token {token}": "moves" if moved[text, token] else "stays"
-        for text in range(2)
-        for token in range(5)
-    }
-
-
-@RMS_NORM.probe("gradients", atol=1e-4)
-def _gradients(make: Make) -> object:
-    return make(4).gradients(numbers(2, 5, 4, seed=7))
-
-
-@RMS_NORM.probe("training mode")
-def _training_mode(make: Make) -> object:
-    norm = make(4)
-    norm.train()
-    x = numbers(2, 5, 4, seed=8)
-    return {"first call": norm(x), "second call": norm(x + 1)}
-
-
-@RMS_NORM.probe("nothing else changes")
-def _nothing_else_changes(make: Make) -> object:
-    return make(4).side_effects(numbers(2, 5, 4, seed=9), numbers(1, 3, 4, seed=10))
+RMS_NORM.share(
+    LAYER_NORM,
+    "other numbers of features",
+    "another eps",
+    "large and small features",
+    "one token changed",
+    "gradients",
+    "training mode",
+    "nothing else changes",
+)
 
 
 def _add(name: str, what: str, why: str, look_at: str, **steps: object) -> None:
