@@ -61,7 +61,7 @@ F.dropout = with_other_masks(
 )
 F.scaled_dot_product_attention = with_other_masks(
     F.scaled_dot_product_attention,
-    lambda q, k, v, attn_mask=None, dropout_p=0.0, **options: dropout_p > 0,
+    lambda q, k, v, attn_mask=None, dropout_p=0.0, *more, **options: dropout_p > 0,
 )
 """
 
