@@ -112,14 +112,14 @@ def _ask(make: Make, model_class: type[_StandIn]) -> tuple[object, dict[str, str
         is_changed = any(dict(cfg) != old for cfg, old in kept)
         after = {
             "the configurations": "changed" if is_changed else "left alone",
-            "the default device": torch.get_default_device().type,
+            "the default device": torch.empty(0).device.type,
         }
     finally:
         for cfg, old in kept:
             if dict(cfg) != old:
                 cfg.clear()  # type: ignore[attr-defined]
                 cfg.update(old)  # type: ignore[typeddict-item]
-        if torch.get_default_device().type != "cpu":
+        if torch.empty(0).device.type != "cpu":
             torch.set_default_device(None)
     if not isinstance(result, Mapping):
         return f"no dictionary, but {type(result).__name__}", after
