@@ -91,9 +91,9 @@ this folder, as here, and not from `notebooks`, or the pictures are out of its r
 
 Take the notebooks in their order, and run the cells of each from top to bottom. You
 build a component step by step, and `check` compares it with the finished one. If they
-differ, it often says which mistake it is. Then comes a bug hunt: name the bug before you
-run its last cell, which names it. In the exercises you replace what is missing; each has
-a hint to unfold, and a check.
+differ, it often says which mistake it is. Then comes a bug hunt: name the bug before
+you run its last cell, which names it. In the exercises you replace what is missing;
+each has a hint to unfold, and a check.
 
 The finished components can be used without the notebooks too:
 

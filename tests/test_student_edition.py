@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from notebook_words import BUG_HUNT, HINT, HINT_AND_SOLUTION, SOLUTION, TITLES
+from notebook_words import (
+    BUG_HUNT,
+    HINT,
+    HINT_ALONE,
+    HINT_AND_SOLUTION,
+    SOLUTION,
+    TITLES,
+)
 from test_exercises import exercises, section
 from test_notebooks import IMAGE, LINK, REMOTE, RULES, Cell, Notebook, texts
 
@@ -116,7 +123,7 @@ def test_all_else_is_equal(edition: dict[str, Notebook], name: str):
         if cell["cell_type"] == "markdown":
             solution = rf"<details><summary>{SOLUTION}.*</details>\s*"
             text = re.sub(solution, "", cell["source"], flags=re.S)
-            text = text.replace("a hint and a solution to unfold", "a hint to unfold")
+            text = text.replace(HINT_AND_SOLUTION, HINT_ALONE)
             cell = {**cell, "source": text}
         if cell["id"] == check["id"]:
             cell = {**cell, "outputs": [], "execution_count": None}
