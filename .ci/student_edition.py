@@ -32,14 +32,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from execute_notebooks import normalize  # noqa: E402
-from notebook_words import (  # noqa: E402
-    BUG_HUNT,
-    HINT,
-    HINT_ALONE,
-    HINT_AND_SOLUTION,
-    SOLUTION,
-)
+try:
+    from execute_notebooks import normalize
+    from notebook_words import (
+        BUG_HUNT,
+        HINT,
+        HINT_ALONE,
+        HINT_AND_SOLUTION,
+        SOLUTION,
+    )
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: run this with the course's own Python, .venv/bin/python")
 
 COPIED = (
     "gpt_from_scratch/**/*",
