@@ -66,7 +66,7 @@ without their answers. All else is as in the whole course.
 
 ## Start
 
-Open a terminal in this folder. You need Python 3.11 to 3.14. On Linux without an NVIDIA
+Open a terminal in this folder. You need {python}. On Linux without an NVIDIA
 GPU, take [PyTorch's CPU build](#without-cuda) first: it saves gigabytes. This opens the
 first notebook in JupyterLab:
 
@@ -201,6 +201,7 @@ def readme(whole: str) -> str:
 
     return README.format(
         top=part(r"\A(.*?)^## Start$"),
+        python=part(r"You need (Python 3\.\d+ to 3\.\d+)\."),
         start=block("sh"),
         start_on_windows=block("powershell"),
         without_cuda=section("### Without CUDA"),
