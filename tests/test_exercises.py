@@ -15,12 +15,22 @@ from typing import Any
 
 import pytest
 import torch
-from test_notebooks import FOLDER, STORED, TITLES, Cell, Notebook, at
+from notebook_words import (
+    BUG_HUNT,
+    CHECK,
+    EXERCISE,
+    EXERCISES,
+    HINT,
+    RECAP,
+    SOLUTION,
+    TITLES,
+)
+from test_notebooks import FOLDER, STORED, Cell, Notebook, at
 
 from gpt_from_scratch.check.report import Report
 
 ALL_HAVE_EXERCISES = True  # whether all notebooks of the course must have them
-SECTIONS = ["Check it", "Bug hunt", "Exercises", "Recap"]
+SECTIONS = [CHECK, BUG_HUNT, EXERCISES, RECAP]
 LEAST = 2
 
 Rule = Callable[[Notebook], Iterator[str]]
@@ -48,7 +58,7 @@ def section(notebook: Notebook, title: str) -> list[Cell]:
 
 
 def has_exercises(notebook: Notebook) -> bool:
-    return bool(section(notebook, "Exercises"))
+    return bool(section(notebook, EXERCISES))
 
 
 @dataclass
@@ -73,13 +83,15 @@ class Exercise:
         return "\n".join(re.findall(r"^```python\n(.*?)^```$", source, re.M | re.S))
 
 
-TASK = re.compile(r"^### Exercise (\d+): \S.*$", re.M)
-HINT = "<details><summary>Hint</summary>\n\n"
-SOLUTION = "<details><summary>Solution</summary>\n\n"
+TASK = re.compile(rf"^### {EXERCISE} (\d+): \S.*$", re.M)
+OPENINGS = {
+    "hint": f"<details><summary>{HINT}</summary>\n\n",
+    "solution": f"<details><summary>{SOLUTION}</summary>\n\n",
+}
 
 
 def exercises(notebook: Notebook) -> list[Exercise]:
-    cells = section(notebook, "Exercises")
+    cells = section(notebook, EXERCISES)
     found = []
     for index, cell in enumerate(cells):
         title = TASK.search(cell["source"]) if cell["cell_type"] == "markdown" else None
@@ -88,7 +100,9 @@ def exercises(notebook: Notebook) -> list[Exercise]:
             stub, solution = after[:2]
             if stub and stub["cell_type"] != "code":
                 stub = None
-            if solution and not solution["source"].startswith(SOLUTION.strip()):
+            if solution and not solution["source"].startswith(
+                OPENINGS["solution"].strip()
+            ):
                 solution = None
             found.append(Exercise(int(title[1]), cell, stub, solution))
     return found
@@ -136,7 +150,7 @@ def component_is_checked(notebook: Notebook) -> Iterator[str]:
     """The learner's own class is checked, and right."""
     reports = [
         shown(cell)
-        for cell in section(notebook, "Check it")
+        for cell in section(notebook, CHECK)
         if cell["cell_type"] == "code" and last_call(cell)
     ]
     if not reports:
@@ -149,7 +163,7 @@ def component_is_checked(notebook: Notebook) -> Iterator[str]:
 @rule
 def bug_hunt(notebook: Notebook) -> Iterator[str]:
     """A broken version, what comes of it, and in the end the check, which names it."""
-    code = [c for c in section(notebook, "Bug hunt") if c["cell_type"] == "code"]
+    code = [c for c in section(notebook, BUG_HUNT) if c["cell_type"] == "code"]
     if len(code) < 2:
         yield f"the bug hunt has {len(code)} code cells, expected 2 or more"
     if not code:
@@ -167,7 +181,7 @@ def bug_hunt(notebook: Notebook) -> Iterator[str]:
             yield f"{at(cell)}: names the mistake before the learner can"
         elif cell is not code[0] and not cell["outputs"]:
             yield f"{at(cell)}: shows no symptom"
-    after = section(notebook, "Bug hunt")[-1]
+    after = section(notebook, BUG_HUNT)[-1]
     if after["cell_type"] != "markdown":
         yield "no sentence after the check that says what the bug was"
 
@@ -188,7 +202,7 @@ def enough_exercises(notebook: Notebook) -> Iterator[str]:
             yield f"{at(exercise.stub)}: is to be 'exercise-{exercise.number}'"
         if not exercise.solution:
             yield f"exercise {exercise.number}: no solution after its code cell"
-    cells = section(notebook, "Exercises")
+    cells = section(notebook, EXERCISES)
     known = sum(bool(re.fullmatch(r"exercise-\d+", cell["id"])) for cell in cells)
     if known != len(found):
         yield f"{known} cells named exercise-N, but {len(found)} tasks"
@@ -198,14 +212,11 @@ def enough_exercises(notebook: Notebook) -> Iterator[str]:
 def folded_away(notebook: Notebook) -> Iterator[str]:
     """Hint and solution do not meet the eye; JupyterLab needs the empty lines."""
     for exercise in exercises(notebook):
-        for what, cell, opening in [
-            ("hint", exercise.task, HINT),
-            ("solution", exercise.solution, SOLUTION),
-        ]:
+        for what, cell in [("hint", exercise.task), ("solution", exercise.solution)]:
             if cell is None:
                 continue
             source = cell["source"]
-            pattern = re.escape(opening) + r"\S.*?\n\n</details>(\n|$)"
+            pattern = re.escape(OPENINGS[what]) + r"\S.*?\n\n</details>(\n|$)"
             if not re.search(pattern, source, flags=re.S):
                 yield f"exercise {exercise.number}: its {what} is not folded away"
             if source.count("<details>") != 1 or source.count("</details>") != 1:
@@ -366,13 +377,13 @@ def good_cells() -> list[Cell]:
     solved_layer = "weights = 768 * 3072\nwith_bias = 769 * 3072\n"
     return [
         code("setup", SETUP),
-        md("about-check", "## Check it\n\nIs it right?"),
+        md("about-check", f"## {CHECK}\n\nIs it right?"),
         code(
             "check-it",
             "check.layer_norm(LayerNorm)",
             "LayerNorm: all 18 probes agree with gpt_from_scratch.LayerNorm.",
         ),
-        md("about-bug", "## Bug hunt\n\nA class that someone wrote."),
+        md("about-bug", f"## {BUG_HUNT}\n\nA class that someone wrote."),
         code("broken", "class BrokenNorm:\n    pass"),
         md("about-symptom", "What comes of it:"),
         code("symptom", "1 + 1", "2"),
@@ -385,21 +396,21 @@ def good_cells() -> list[Cell]:
         md("after-bug", "It was that."),
         md(
             "task-1",
-            "## Exercises\n\n### Exercise 1: A\n\nDo.\n\n" + folded("Hint", "h"),
+            f"## {EXERCISES}\n\n### {EXERCISE} 1: A\n\nDo.\n\n" + folded(HINT, "h"),
         ),
         code("exercise-1", layer + layer_check, "Layer" + not_yet),
         md(
             "solution-1",
-            folded("Solution", f"```python\n{solved_layer}```") + "\n\nWhy.",
+            folded(SOLUTION, f"```python\n{solved_layer}```") + "\n\nWhy.",
         ),
-        md("task-2", "### Exercise 2: B\n\nDo that.\n\n" + folded("Hint", "h")),
+        md("task-2", f"### {EXERCISE} 2: B\n\nDo that.\n\n" + folded(HINT, "h")),
         code(
             "exercise-2",
             f"{STUB_NORM}\n\ncheck.layer_norm(LayerNorm)",
             "LayerNorm" + not_yet,
         ),
-        md("solution-2", folded("Solution", f"```python\n{RIGHT_NORM}```")),
-        md("recap", "## Recap\n\nAll."),
+        md("solution-2", folded(SOLUTION, f"```python\n{RIGHT_NORM}```")),
+        md("recap", f"## {RECAP}\n\nAll."),
     ]
 
 
@@ -443,11 +454,11 @@ def remove(*names: str) -> Change:
 
 
 BAD: list[tuple[Rule, Change, str]] = [
-    (headings_in_order, replace("about-bug", "Bug hunt", "Bugs"), "last headings"),
-    (headings_in_order, replace("recap", "Recap", "The end"), "last headings"),
+    (headings_in_order, replace("about-bug", BUG_HUNT, "Other"), "last headings"),
+    (headings_in_order, replace("recap", RECAP, "Other"), "last headings"),
     (
         headings_in_order,
-        replace("name-it", "Which", "## Exercises\n\nWhich"),
+        replace("name-it", "Which", f"## {EXERCISES}\n\nWhich"),
         "2 times",
     ),
     (component_is_checked, remove("check-it"), "no cell under"),
@@ -460,7 +471,7 @@ BAD: list[tuple[Rule, Change, str]] = [
     (bug_hunt, lambda cells: find(cells, "symptom")["outputs"].clear(), "no symptom"),
     (bug_hunt, remove("after-bug"), "no sentence after"),
     (enough_exercises, remove("task-2", "exercise-2", "solution-2"), "1 exercises"),
-    (enough_exercises, replace("task-2", "Exercise 2", "Exercise 3"), "[1, 3]"),
+    (enough_exercises, replace("task-2", f"{EXERCISE} 2", f"{EXERCISE} 3"), "[1, 3]"),
     (enough_exercises, remove("exercise-1"), "no code cell"),
     (enough_exercises, remove("solution-2"), "no solution"),
     (
@@ -468,8 +479,8 @@ BAD: list[tuple[Rule, Change, str]] = [
         lambda cells: find(cells, "exercise-2").update(id="second"),
         "is to be 'exercise-2'",
     ),
-    (enough_exercises, replace("task-2", "### Exercise 2:", "### More:"), "tasks"),
-    (folded_away, replace("task-1", "<summary>Hint</summary>", ""), "its hint"),
+    (enough_exercises, replace("task-2", f"### {EXERCISE} 2:", "### More:"), "tasks"),
+    (folded_away, replace("task-1", f"<summary>{HINT}</summary>", ""), "its hint"),
     (folded_away, replace("task-1", "</details>", ""), "its hint"),
     (folded_away, replace("solution-1", "\n\n```", "\n```"), "its solution is"),
     (folded_away, replace("solution-1", "Why.", "<details>Why."), "one <details>"),

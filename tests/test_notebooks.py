@@ -20,23 +20,13 @@ import nbformat
 import pytest
 from execute_notebooks import MEASURED, keep_measured, normalize
 from nbformat.validator import iter_validate
+from notebook_words import CHECK, LEAD_WORDS, RECAP, TITLES
 
 from gpt_from_scratch.check.report import Report
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
 
-# The notebooks of the course, in its order: file name without its end, and title.
-TITLES = {
-    "4.1_llm_architecture": "Coding an LLM architecture",
-    "4.2_layer_normalization": "Normalizing activations with layer normalization",
-    "4.3_feed_forward": "A feed-forward network with GELU activations",
-    "4.4_shortcut_connections": "Adding shortcut connections",
-    "4.5_transformer_block": "Connecting attention and linear layers",
-    "4.6_gpt_model": "Coding the GPT model",
-    "4.7_text_generation": "Generating text",
-}
-LEAD_WORDS = ("You will build", "You need", "Time")
 CODE_CELLS = range(15, 36)
 LINES, LINES_OF_A_CLASS, LINE_LENGTH = 12, 30, 88
 ALT_LENGTH = 20  # characters; less says nothing
@@ -246,10 +236,9 @@ def headings(notebook: Notebook) -> Iterator[str]:
             yield f"{at(cell)}: the heading {text!r} skips a level"
         level_above = level
     sections = [text for level, text, _ in found if level == 2]
-    if not any(text.startswith("Check") for text in sections):
-        yield "no heading ## Check ..."
-    if "Recap" not in sections:
-        yield "no heading ## Recap"
+    for expected in (CHECK, RECAP):
+        if expected not in sections:
+            yield f"no heading ## {expected}"
 
 
 @rule
@@ -581,19 +570,20 @@ def plotted(alt: str = ALT) -> dict[str, Any]:
 
 def good_notebook() -> dict[str, Any]:
     """Make the smallest notebook that keeps every rule, as section 4.2."""
-    top = """# 4.2 Normalizing activations with layer normalization
+    build, need, time = LEAD_WORDS
+    top = f"""# 4.2 {TITLES["4.2_layer_normalization"]}
 
 [4.1](4.1_llm_architecture.ipynb), [4.3](4.3_feed_forward.ipynb)
 
 ![The whole model with this part lit.](../images/4.2_you_are_here.svg)
 
-**You will build** `LayerNorm`. **You need** 4.1. **Time** 30 minutes.
+**{build}** `LayerNorm`. **{need}** 4.1. **{time}** 30 minutes.
 """
     setup = "import torch\nfrom torch import nn\n\nimport gpt_from_scratch\n"
-    end = "## Recap\n\n[Next](4.3_feed_forward.ipynb), [paper](https://arxiv.org)"
+    end = f"## {RECAP}\n\n[Next](4.3_feed_forward.ipynb), [paper](https://arxiv.org)"
     cells = [markdown_cell("title", top), code_cell("setup", 1, setup)]
     for step in range(2, 16):
-        heading = {2: "## Build it\n\n", 14: "## Check it\n\n"}.get(step, "")
+        heading = {2: "## Build it\n\n", 14: f"## {CHECK}\n\n"}.get(step, "")
         cells += [
             markdown_cell(f"about-step-{step}", f"{heading}Add 1. Predict the sum."),
             code_cell(f"step-{step}", step, f"print(1 + {step})", printed("3\n")),
@@ -710,15 +700,16 @@ BAD: list[tuple[Rule, Change, str]] = [
     (navigation, replace("title", "4.1_llm_architecture", "4.0"), "4.1_llm"),
     (navigation, replace("title", "4.3_feed_forward", "4.0"), "'title': no link"),
     (navigation, replace("recap", "4.3_feed_forward", "4.0"), "'recap': no link"),
-    (frame, replace("title", "# 4.2 Normalizing", "# Normalizing"), "begin with"),
+    (frame, replace("title", "# 4.2 ", "# "), "begin with"),
     (frame, replace("title", "4.2_you_are_here", "4.1_you_are_here"), "does not show"),
-    (frame, replace("title", "**You will build**", "Build"), "You will build"),
-    (frame, replace("title", "**You need**", "Needed:"), "You need"),
-    (frame, replace("title", "**Time**", "Time:"), "Time"),
+    *[
+        (frame, replace("title", f"**{words}**", words), f"**{words}** are missing")
+        for words in LEAD_WORDS
+    ],
     (headings, says("# Another title"), "first level"),
     (headings, says("#### Deep down"), "skips a level"),
-    (headings, replace("about-step-14", "## Check it", "## Compare"), "## Check"),
-    (headings, replace("recap", "## Recap", "## The end"), "## Recap"),
+    (headings, replace("about-step-14", f"## {CHECK}", "## Other"), f"## {CHECK}"),
+    (headings, replace("recap", f"## {RECAP}", "## Other"), f"## {RECAP}"),
     (rhythm, lambda notebook: notebook["cells"].pop(-2), "14 code cells"),
     (rhythm, remove("about-step-4"), "no markdown cell before"),
     (rhythm, code("print(1)\n" * 13), "13 lines"),

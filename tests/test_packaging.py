@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from functools import cache
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 if sys.version_info >= (3, 11):
@@ -113,3 +117,78 @@ def test_text_files_are_clean():
         if content and not content.endswith(b"\n"):
             problems.append(f"{name}: no newline at the end")
     assert problems == []
+
+
+# Binder and the dev container: the course with nothing to install.
+
+
+@cache
+def dev_container() -> dict[str, Any]:
+    path = ROOT / ".devcontainer/devcontainer.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def commands() -> dict[str, str]:
+    """Give what each of them runs to install the course."""
+    return {
+        "Binder": (ROOT / ".binder/postBuild").read_text(encoding="utf-8"),
+        "dev container": dev_container()["postCreateCommand"],
+    }
+
+
+def python_versions() -> dict[str, str | None]:
+    runtime = (ROOT / ".binder/runtime.txt").read_text(encoding="utf-8")
+    names = {
+        "Binder": re.fullmatch(r"python-(3\.\d+)\n", runtime),
+        "dev container": re.fullmatch(r"python:(3\.\d+)-\w+", dev_container()["image"]),
+    }
+    return {name: found and found[1] for name, found in names.items()}
+
+
+@pytest.mark.parametrize("name", python_versions())
+def test_python_there_is_one_for_the_pins(name: str):
+    """The package and every pinned version can be installed on it."""
+    version = python_versions()[name]
+    assert version
+    needed = {"the course": project()["requires-python"]}
+    for line in requirement_lines()[:-1]:
+        package = Requirement(line).name
+        needed[package] = metadata.metadata(package)["Requires-Python"]
+    # 3.11 stands for its newest release: ">=3.11.1" is fine, and ">=3.12" is not.
+    newest = f"{version}.999"
+    wrong = {k: v for k, v in needed.items() if not SpecifierSet(v).contains(newest)}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(("name", "command"), commands().items())
+def test_installation_there(name: str, command: str):
+    """It has PyTorch without CUDA, in the pinned versions, from files that exist."""
+    assert "--torch-backend cpu" in command
+    named = set(re.findall(r"[\w.-]+\.(?:txt|toml|py)\b", command))
+    assert "requirements.txt" in named
+    assert [file for file in named if not (ROOT / file).is_file()] == []
+    assert not re.search(r"https?:|--(?:extra-)?index", command)
+
+
+def test_binder_takes_exactly_the_pins():
+    """It greps ``==``: that finds all pins in requirements.txt, and nothing else."""
+    assert "\ngrep == requirements.txt " in commands()["Binder"]
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    assert [line for line in lines if "==" in line] == requirement_lines()[:-1]
+
+
+def test_binder_can_run_its_script():
+    """Git stores it as a program, with a first line that says which."""
+    assert git("ls-files", "--stage", ".binder/postBuild").startswith("100755 ")
+    assert commands()["Binder"].startswith("#!/usr/bin/env bash\n")
+
+
+def test_dev_container_uses_its_own_environment():
+    """``.venv`` is a volume of the container: the one outside of it is not touched."""
+    (mount,) = dev_container()["mounts"]
+    assert mount["type"] == "volume"
+    folder = mount["target"]
+    assert folder == "${containerWorkspaceFolder}/.venv"
+    settings = dev_container()["customizations"]["vscode"]["settings"]
+    assert settings["python.defaultInterpreterPath"] == f"{folder}/bin/python"
+    assert "-m venv .venv &&" in dev_container()["postCreateCommand"]

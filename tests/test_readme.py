@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import torch
+from notebook_words import BUG_HUNT, CHECK, EXERCISES, HINT, RECAP, SOLUTION
 from test_notebooks import ALT_LENGTH, IMAGE, LINK, REMOTE, TITLES
 from torch import Tensor, nn
 
@@ -44,6 +46,26 @@ def test_jupyter_opens_the_first_notebook():
     (notebook,) = re.findall(r"/lab/tree/(\S+)", blocks("sh")[0])
     assert (ROOT / notebook).is_file()
     assert Path(notebook).stem == next(iter(TITLES))
+
+
+def test_links_elsewhere_open_the_first_notebook():
+    """Those for Binder and JupyterHub, where the repository's name comes first."""
+    opened = re.findall(r"lab/tree/(?:REPO/)?(\S+)", unquote(README))
+    assert len(opened) >= 3
+    assert set(opened) == {f"notebooks/{next(iter(TITLES))}.ipynb"}
+
+
+def test_notebooks_named_in_commands_exist():
+    """A command that gives back a notebook gives back one of the course's."""
+    named = re.findall(r"notebooks/(4\.\w+)\.ipynb", "".join(blocks("sh")))
+    assert named
+    assert set(named) <= set(TITLES)
+
+
+def test_words_to_translate_together():
+    """README.md lists the words that tests look for."""
+    for word in (CHECK, BUG_HUNT, EXERCISES, RECAP, HINT, SOLUTION):
+        assert f'"{word}"' in PROSE
 
 
 def test_links_resolve():
