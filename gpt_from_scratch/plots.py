@@ -62,6 +62,14 @@ class CourseFigure(Figure):
         super().__init__(figsize=(width, height), dpi=100, layout="constrained")
         self.alt = alt
 
+    def show(self, warn: bool = True) -> None:
+        """Say what to do instead: matplotlib's own message speaks of pyplot."""
+        raise RuntimeError(
+            "this figure opens no window. In a notebook it shows itself as a cell's "
+            "last value, or by display(figure); in a program, save it: "
+            'figure.savefig("figure.png")'
+        )
+
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, Any]]:
         """Give Jupyter the picture, drawn at twice the size for sharp screens."""
         buffer = io.BytesIO()

@@ -75,8 +75,9 @@ def _download(name: str) -> Path:
     except Exception as error:  # of several libraries, with no common class
         raise ConnectionError(
             f"{name} is not in the cache and could not be downloaded "
-            f"({type(error).__name__}: {error}). Check the network; or get {_FILE} of "
-            f"openai-community/{name} in another way, and give its path"
+            f"({type(error).__name__}: {error}). Check the network and the space on "
+            f"the disk; or get {_FILE} of openai-community/{name} in another way, and "
+            f"give its path"
         ) from error
 
 

@@ -1313,9 +1313,19 @@ def draw_all(folder: Path) -> list[Path]:
     files = []
     for name, picture in PICTURES.items():
         path = folder / name
-        path.write_bytes(to_svg(picture))
+        write_whole(path, to_svg(picture))
         files.append(path)
     return files
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all: on a full disk the old one stays."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def check(folder: Path) -> list[str]:

@@ -2,7 +2,8 @@
 
 ``python tests/execute_notebooks.py`` runs every notebook from top to bottom, each in a
 new kernel, and writes what changed. Running it twice changes nothing. A notebook with
-a cell that fails stays as it was, and the command stops there.
+a cell that fails stays as it was, and the command stops there. So it does when the
+disk is full.
 
 A plot of measured times is never twice the same. Its cell has the tag ``measured``:
 the stored picture stays as long as nothing but its bytes would change. So do not look
@@ -198,6 +199,16 @@ def _lines(text: str) -> list[str]:
     return text.splitlines(keepends=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all: on a full disk the old one stays."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and store the notebooks, or check their form; return the exit status."""
     parser = argparse.ArgumentParser(description="Run the notebooks and store them.")
@@ -221,11 +232,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             new = keep_measured(json.loads(stored), execute(path))
             text = normalize(new).encode()
-        except NotebookError as error:
-            sys.stderr.write(f"{error}\nIt was not written.\n")
+            if text != stored:
+                write_whole(path, text)
+        except (NotebookError, OSError) as error:
+            sys.stderr.write(f"{error}\n{path.name} was not written.\n")
             return 1
-        if text != stored:
-            path.write_bytes(text)
         outcome = "unchanged" if text == stored else "written"
         sys.stdout.write(f"{path.name}: {outcome}\n")
         sys.stdout.flush()

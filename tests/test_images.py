@@ -1,5 +1,6 @@
 """The pictures: drawn again they are the same, and each is legible and used."""
 
+import errno
 import importlib.metadata
 import importlib.util
 import json
@@ -146,6 +147,23 @@ def test_draw_all_writes_every_picture(three_pictures, tmp_path):
     files = GENERATE.draw_all(tmp_path)
     assert files == [tmp_path / name for name in three_pictures]
     assert GENERATE.check(tmp_path) == []
+
+
+def test_full_disk_leaves_the_picture(three_pictures, tmp_path, monkeypatch):
+    """Half of the new file fits: the old one stays, and nothing else."""
+
+    def write_half(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    old = tmp_path / three_pictures[0]
+    old.write_text("old", encoding="utf-8")
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(OSError, match="No space left on device"):
+        GENERATE.draw_all(tmp_path)
+    assert old.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [old]
 
 
 def test_check_names_each_wrong_file(three_pictures, tmp_path):

@@ -7,6 +7,7 @@ every notebook, and on a small bad one that it must find fault with.
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -967,6 +968,38 @@ def test_running_twice_changes_nothing(
     assert cells[0]["outputs"][0]["text"] == ["é\n"]
     assert ast.literal_eval(cells[0]["outputs"][1]["data"]["text/plain"][0])
     assert cells[1]["outputs"][0]["text"] == ["True\n"]
+
+
+@pytest.mark.parametrize("full", ["disk", "runtime folder"])
+def test_full_disk_leaves_the_notebook(
+    full: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Half of the new file fits, or the kernel cannot start; the old one stays."""
+
+    def write_half(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise no_space
+
+    def start_nothing(path: Path) -> None:
+        raise no_space
+
+    no_space = OSError(errno.ENOSPC, "No space left on device")
+    path = store(tmp_path, "print(1)")
+    before = path.read_bytes()
+    if full == "disk":
+        monkeypatch.setattr(Path, "write_bytes", write_half)
+    else:
+        monkeypatch.setattr(execute_notebooks, "execute", start_nothing)
+    assert execute_notebooks.main([str(path)]) == 1
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    reason, outcome = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in reason
+    assert outcome == "sample.ipynb was not written."
 
 
 OTHER_PNG = "iVBORw0KGgoAAAA="

@@ -171,6 +171,12 @@ def test_figure_is_drawn_the_same_again(figure, embeddings):
     assert again._repr_mimebundle_() == figure._repr_mimebundle_()
 
 
+def test_figure_says_how_to_see_it(figure):
+    """Matplotlib's message about show() would speak of pyplot, which is not there."""
+    with pytest.raises(RuntimeError, match=r"display\(figure\).*savefig"):
+        figure.show()
+
+
 def test_figure_names_no_version(figure):
     data, _ = figure._repr_mimebundle_()
     assert b"Matplotlib" not in base64.b64decode(data["image/png"])

@@ -438,13 +438,14 @@ except ConnectionError as error:
     assert "give its path" in run.stdout
 
 
-@pytest.mark.parametrize("error", [RuntimeError("cut"), OSError("no route")])
+@pytest.mark.parametrize("error", [RuntimeError("cut"), OSError("disk full")])
 def test_download_fails(hub, monkeypatch, error):
     def download(repo_id, filename):
         raise error
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(ConnectionError, match=f"gpt2 .*{error}.* Check the network"):
+    advice = "Check the network and the space on the disk"
+    with pytest.raises(ConnectionError, match=f"gpt2 .*{error}.* {advice}"):
         load_pretrained("gpt2")
 
 

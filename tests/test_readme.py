@@ -28,7 +28,7 @@ def table_rows() -> list[str]:
     return [line for line in README.splitlines() if line.startswith("|")]
 
 
-@pytest.mark.parametrize(("number", "last"), [(0, "jupyter lab"), (1, "pytest")])
+@pytest.mark.parametrize(("number", "last"), [(0, "-m jupyterlab"), (1, "-m pytest")])
 def test_first_two_commands(number: int, last: str):
     """Each makes the environment, installs the pins, and starts what it says."""
     lines = blocks("sh")[number].splitlines()
@@ -104,6 +104,14 @@ def test_files_named_in_code_exist():
     folders = (ROOT, ROOT / "gpt_from_scratch")
     missing = [n for n in names if not any((f / n).exists() for f in folders)]
     assert missing == []
+
+
+def test_versions_are_the_pins():
+    """A version in README.md, as in a message of pip, is that of requirements.txt."""
+    pins = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    named = re.findall(r"\b[\w-]+==\d[\d.]*\d", README)
+    assert named
+    assert set(named) <= set(pins)
 
 
 def test_table_names_modules_of_the_package():
