@@ -70,6 +70,13 @@ def test_components_are_told_apart(eye):
 
 
 @every_eye
+@pytest.mark.parametrize("line", ["shortcut", "other"])
+def test_gradients_are_told_from_data(line, eye):
+    """Arrows of a picture that have no name: orange ones, and black or grey ones."""
+    assert distance(COLORS["attention"], COLORS[line], eye) >= 2 * APART
+
+
+@every_eye
 @pytest.mark.parametrize("table", [plots._COMPONENTS, plots._MEMORY])
 def test_stacked_bars_are_told_apart(table, eye):
     """Here a legend gives the names, and nothing but the colour leads to it."""
