@@ -190,7 +190,8 @@ def browser():
     playwright_api = pytest.importorskip(
         "playwright.sync_api", reason='no Playwright: pip install -e ".[browser]"'
     )
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
     if chromium is None:
         pytest.skip("no Chromium: install the system's package `chromium`")
     with playwright_api.sync_playwright() as playwright:

@@ -36,6 +36,20 @@ def backwards(model_class):
     return dict(reversed(sizes(model_class).items()))
 
 
+def by_name(model_class):
+    """As notebook 4.6 counts: each parameter belongs to a component."""
+    pieces = ("tok_emb", "pos_emb", ".att.", ".ff.", "norm", "out_head")
+
+    def count(model):
+        counts = dict.fromkeys(pieces, 0)
+        for name, parameter in model.named_parameters():
+            piece = next(piece for piece in pieces if piece in name)
+            counts[piece] += parameter.numel()
+        return sum(counts.values())
+
+    return sizes(model_class, count=count)
+
+
 def default_device_put_back(model_class):
     torch.set_default_device("meta")
     counts = {
@@ -54,6 +68,7 @@ RIGHT_SIZES = {
     "plain": sizes,
     "the course's configurations": all_at_once,
     "another order": backwards,
+    "by name": by_name,
     "the default device, put back": default_device_put_back,
     "the course's function": lambda model_class: sizes(
         model_class, count=gpt_from_scratch.count_parameters

@@ -336,6 +336,18 @@ class _PositionOfText(_Embeddings):
 
 
 @EMBEDDINGS.mistake(
+    "an arange over the texts",
+    what="it gives as many positions as there are texts, as in the bug hunt",
+    why="The tokens of a single text would all get one position. Several texts give an "
+    "error, if they do not happen to have as many tokens.",
+    look_at="which dimension of in_idx has the tokens.",
+)
+class _ArangeOverTexts(_Embeddings):
+    def positions(self, in_idx: Tensor, start: int) -> Tensor:
+        return torch.arange(start, start + in_idx.shape[0])
+
+
+@EMBEDDINGS.mistake(
     "positions that are left out",
     what="the token embeddings come out alone",
     why="The model could not tell which of two equal words comes first.",

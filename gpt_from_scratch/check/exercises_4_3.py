@@ -338,8 +338,8 @@ for _hidden, _name, _how_many in (
     mistake(
         _name,
         what="the two networks do not have equally many weights",
-        why=f"There are three matrices now, not two: this has {_how_many}, and who "
-        "compares the two networks compares their sizes.",
+        why=f"There are three matrices now, not two: this has {_how_many}. "
+        "Whoever compares the two networks then compares their sizes.",
         look_at="the number of hidden features: three matrices of hidden * emb_dim "
         "weights should hold what two of 4 * emb_dim * emb_dim hold.",
     )(type("_OtherSize", (_Plain,), {"hidden": _hidden}))

@@ -573,6 +573,27 @@ mistake(
 )(_adding(lambda x, out, count, index: x + out / math.sqrt(index + 1)))
 
 mistake(
+    "the number of shortcuts in place of the number of layers",
+    what="layers without a shortcut are not counted",
+    why="GPT-2 counts so, too. But the task counts all layers, and with fewer under "
+    "the root, each of them adds more.",
+    look_at="the number under the root: which layers are counted?",
+)(
+    _network(
+        combine=lambda self, x, out, count, index: (
+            x
+            + out
+            / math.sqrt(
+                sum(
+                    layer[0].in_features == layer[0].out_features
+                    for layer in self.layers
+                )
+            )
+        )
+    )
+)
+
+mistake(
     "the number of features in place of the number of layers",
     what="the root is that of the layer's width",
     why="The scaling is to answer to the depth: a deeper network needs more of it.",

@@ -231,6 +231,18 @@ class _NormOfBranch(_PostNormBlock):
 
 
 @POST_NORM_BLOCK.mistake(
+    "normalization between branch and dropout",
+    what="what a branch gives is normalized before its dropout, and the sum is not",
+    why="The stream then grows with each block, and the branches read it as it is.",
+    look_at="which brackets close before the plus.",
+)
+class _NormBeforeDropout(_PostNormBlock):
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        x = x + self.drop_shortcut(self.norm1(self.att(x)))
+        return x + self.drop_shortcut(self.norm2(self.ff(x)))
+
+
+@POST_NORM_BLOCK.mistake(
     "a shortcut around the first normalization",
     what="norm1 is only what the feed-forward network reads; the second sum takes the "
     "first sum as it is",

@@ -87,11 +87,16 @@ class _StandIn(nn.Module):
         super().__init__()
         validate_config(cfg)
         counts = parameter_counts(cfg)
-        inside = counts["attention"] + counts["feed-forward"]
+        final_norm = 2 * cfg["emb_dim"]
+        blocks = {  # named as in the real ones, for those who count by name
+            "att": _Part(counts["attention"] + self.more),
+            "ff": _Part(counts["feed-forward"]),
+            "norm1": _Part(counts["layer normalization"] - final_norm),
+        }
         self.tok_emb = _Part(cfg["vocab_size"], cfg["emb_dim"])
         self.pos_emb = _Part(cfg["context_length"], cfg["emb_dim"])
-        self.trf_blocks = _Part(inside + self.more)
-        self.final_norm = _Part(counts["layer normalization"])
+        self.trf_blocks = nn.Sequential(nn.ModuleDict(blocks))
+        self.final_norm = _Part(final_norm)
         self.out_head = _Part(cfg["vocab_size"], cfg["emb_dim"])
         self.noted(cfg)
 
@@ -107,14 +112,14 @@ def _ask(make: Make, model_class: type[_StandIn]) -> tuple[object, dict[str, str
         is_changed = any(dict(cfg) != old for cfg, old in kept)
         after = {
             "the configurations": "changed" if is_changed else "left alone",
-            "the default device": torch.get_default_device().type,
+            "the default device": torch.empty(0).device.type,
         }
     finally:
         for cfg, old in kept:
             if dict(cfg) != old:
                 cfg.clear()  # type: ignore[attr-defined]
                 cfg.update(old)  # type: ignore[typeddict-item]
-        if torch.get_default_device().type != "cpu":
+        if torch.empty(0).device.type != "cpu":
             torch.set_default_device(None)
     if not isinstance(result, Mapping):
         return f"no dictionary, but {type(result).__name__}", after
@@ -316,6 +321,17 @@ def _in_bytes(model_class: Callable[[GPTConfig], nn.Module]) -> object:
 
 
 @COUNT_SIZES.mistake(
+    "numbers that are not returned",
+    what="the models are made and nothing comes back",
+    why="What a function prints, or keeps to itself, nobody else can use.",
+    look_at="whether the function ends with return.",
+)
+def _not_returned(model_class: Callable[[GPTConfig], nn.Module]) -> object:
+    _count_sizes(model_class)
+    return None
+
+
+@COUNT_SIZES.mistake(
     "models and not their numbers",
     what="the dictionary holds the models themselves",
     why="A number can be compared with the paper's.",
@@ -462,6 +478,17 @@ class _Copied(_Tied):
 class _OneMemory(_Tied):
     def tie(self) -> None:
         self.out_head.weight.data = self.tok_emb.weight.data
+
+
+@TIED_GPT_MODEL.mistake(
+    "a shared layer",
+    what="out_head becomes the token embedding itself",
+    why="An embedding looks up rows; it cannot turn features into logits.",
+    look_at="what the two layers share: only the parameter weight.",
+)
+class _SameLayer(_Tied):
+    def tie(self) -> None:
+        self.out_head = self.tok_emb  # type: ignore[assignment]
 
 
 @TIED_GPT_MODEL.mistake(

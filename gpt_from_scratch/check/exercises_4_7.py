@@ -357,9 +357,10 @@ def _spoils(logits: Tensor, temperature: float, top_k: int) -> Any:  # noqa: ANN
 _wrong_drawing(
     "logits that are changed",
     _spoils,
-    what="minus infinity is written into the caller's own tensor",
-    why="Whoever draws from the same logits a second time finds them cut off.",
-    look_at="assignments to parts of logits, and methods that end in an underscore.",
+    what="your function writes into the caller's own tensor",
+    why="Whoever draws from the same logits a second time finds others.",
+    look_at="assignments to parts of logits, operators such as /=, and methods that "
+    "end in an underscore.",
 )
 
 # The end of a text.

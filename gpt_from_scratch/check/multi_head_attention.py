@@ -249,7 +249,8 @@ def _dropout_of_a_quarter(make: Make) -> object:
 
 def levels(values: Tensor) -> str:
     """List the different values, if they are few."""
-    few = sorted({f"{value:.3f}" for value in values.flatten().tolist()})
+    rounded = values.double().round(decimals=3) + 0.0  # no -0.0
+    few = [f"{value:.3f}" for value in sorted(set(rounded.flatten().tolist()))]
     return "many different values" if len(few) > 4 else f"times {' or '.join(few)}"
 
 
