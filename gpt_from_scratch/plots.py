@@ -906,13 +906,14 @@ def _draw_map(
     """Draw one number for each pair of tokens, darker the larger; zeros stay empty."""
     shown = _plain(values)
     shades = shown.sqrt().where(shown > 0, math.nan)  # not a number: no colour
-    ax.imshow(shades.numpy(), cmap="Oranges", vmin=0, vmax=1.15 * math.sqrt(top))
+    # No shade is so dark that its number could not be read.
+    ax.imshow(shades.numpy(), cmap="Oranges", vmin=0, vmax=1.5 * math.sqrt(top))
     size = len(labels)
     for row in range(size):
         for column in range(size):
             value = shown[row, column].item()
             if value == 0:
-                ax.plot(column, row, ".", color="#9A9A9A", markersize=3)
+                ax.plot(column, row, ".", color="#858585", markersize=3)
             elif size <= 6:
                 ax.text(
                     column,
@@ -921,7 +922,7 @@ def _draw_map(
                     ha="center",
                     va="center",
                     fontsize=9 if size <= 5 else 8,
-                    color="white" if value > 0.6 * top else "#1F1F1F",
+                    color="#1F1F1F",
                 )
     ax.set_xticks(range(size), labels, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(size), labels)
@@ -1074,13 +1075,15 @@ def plot_branch_sizes(
 # 4.6: where a model's parameters are, what memory it takes, and its stream.
 
 # Each component's colour, and how strongly it is laid on: two share the embedding's.
+# Shortcuts have no parameters, so their black is free; grey would be too near to the
+# green for some of the colour-blind.
 _COMPONENTS = {
-    "token embedding": ("embedding", 0.9),
+    "token embedding": ("embedding", 1.0),
     "position embedding": ("embedding", 0.35),
-    "attention": ("attention", 0.9),
-    "feed-forward": ("feed_forward", 0.9),
-    "layer normalization": ("normalization", 0.9),
-    "output layer": ("other", 0.9),
+    "attention": ("attention", 1.0),
+    "feed-forward": ("feed_forward", 1.0),
+    "layer normalization": ("normalization", 1.0),
+    "output layer": ("shortcut", 1.0),
 }
 
 

@@ -1,5 +1,6 @@
-"""What the tests share: small models, telling weights, and an independent GPT."""
+"""What tests share: small models, telling weights, an independent GPT, a browser."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -181,3 +182,33 @@ def plain():
     return SimpleNamespace(
         Attention=_PlainAttention, Block=_PlainBlock, Model=_PlainModel
     )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Give the system's Chromium, which gets no answer from another computer."""
+    playwright_api = pytest.importorskip(
+        "playwright.sync_api", reason='no Playwright: pip install -e ".[browser]"'
+    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("no Chromium: install the system's package `chromium`")
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            headless=True,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--no-proxy-server",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            ],
+        )
+        yield browser
+        browser.close()

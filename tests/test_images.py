@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import matplotlib
 import pytest
 import torch
+from colors import contrast
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
@@ -45,21 +46,6 @@ def load_generate():
 GENERATE = load_generate()
 NAMES = sorted(GENERATE.PICTURES)
 every_picture = pytest.mark.parametrize("name", NAMES)
-
-
-def luminance(color):
-    """Return the relative luminance that WCAG 2 defines, from 0 to 1."""
-    parts = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in to_rgb(color)
-    ]
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-
-
-def contrast(one, other):
-    """Return the contrast of two colours that WCAG 2 defines, from 1 to 21."""
-    light, dark = sorted([luminance(one), luminance(other)], reverse=True)
-    return (light + 0.05) / (dark + 0.05)
 
 
 def pinned_matplotlib():
@@ -217,12 +203,6 @@ def test_file_is_small_and_well_formed(name):
 def test_component_colors_are_legible_on_white(component):
     """Letters may wear a component's colour."""
     assert contrast(COLORS[component], "white") >= 4.5
-
-
-def test_contrast_by_hand():
-    """Black on white is 21; #767676 is the lightest grey with 4.5 on white."""
-    assert contrast("black", "white") == pytest.approx(21)
-    assert contrast("#767676", "white") >= 4.5 > contrast("#777777", "white")
 
 
 @every_picture

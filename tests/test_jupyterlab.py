@@ -21,14 +21,8 @@ from pathlib import Path
 
 import pytest
 
-playwright_api = pytest.importorskip(
-    "playwright.sync_api", reason='no Playwright: pip install -e ".[browser]"'
-)
-
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 FOLDERS = (
     "JUPYTER_CONFIG_DIR",
     "JUPYTER_DATA_DIR",
@@ -45,10 +39,6 @@ SETTINGS = {
 PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 TOKEN = "course"
 LONGEST_RUN_S = 300  # on a busy machine
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: install the system's package `chromium`"
-)
 
 
 class Server:
@@ -134,28 +124,6 @@ def server(tmp_path_factory):
         server.stop()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            headless=True,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--no-proxy-server",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            ],
-        )
-        yield browser
-        browser.close()
-
-
 class Notebook:
     """One notebook in its own tab."""
 
@@ -237,7 +205,7 @@ class Notebook:
 
 
 @pytest.fixture(scope="module", params=NOTEBOOKS)
-def notebook(request, server, browser):
+def notebook(request, browser, server):
     """Open a notebook and run it from top to bottom."""
     notebook = Notebook(server, browser, request.param)
     notebook.run_all()

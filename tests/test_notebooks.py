@@ -184,6 +184,28 @@ def local_links(notebook: Notebook) -> Iterator[str]:
                 yield f"{at(cell)}: the link to {target} leads nowhere"
 
 
+LINKED = re.compile(r"(?<!!)\[([^\]]*)\]\([^()\s]+\)|<a\b[^>]*>(.*?)</a>", re.S)
+POINTING = {
+    *("a", "an", "and", "at", "click", "further", "here", "in", "it", "itself", "link"),
+    *("more", "on", "page", "read", "said", "says", "see", "site", "that", "the"),
+    *("there", "this", "to"),
+}
+
+
+def pointing_links(text: str) -> list[str]:
+    """Return the links whose own words do not say where they lead."""
+    words = [markdown or html for markdown, html in LINKED.findall(text)]
+    return [link for link in words if set(re.findall(r"\w+", link.lower())) <= POINTING]
+
+
+@rule
+def link_words(notebook: Notebook) -> Iterator[str]:
+    """A link's words make sense in a list of links, as screen readers give it."""
+    for cell in notebook.markdown:
+        for words in pointing_links(prose(cell)):
+            yield f"{at(cell)}: the link {words!r} does not say where it leads"
+
+
 @rule
 def navigation(notebook: Notebook) -> Iterator[str]:
     """The neighbours, as far as they exist, are linked at the top, the next one below.
@@ -698,6 +720,9 @@ BAD: list[tuple[Rule, Change, str]] = [
     (local_links, says("[the model](4.6_gpt_model.ipynb)"), "leads nowhere"),
     (local_links, says('<a href="none.md">this</a>'), "leads nowhere"),
     (local_links, says("[the [old] model](none.md)"), "is not written"),
+    (link_words, says("As OpenAI [says here](https://openai.com)."), "'says here'"),
+    (link_words, says('Read <a href="../README.md">this</a>.'), "'this'"),
+    (link_words, says("[](../README.md)"), "''"),
     (navigation, replace("title", "4.1_llm_architecture", "4.0"), "4.1_llm"),
     (navigation, replace("title", "4.3_feed_forward", "4.0"), "'title': no link"),
     (navigation, replace("recap", "4.3_feed_forward", "4.0"), "'recap': no link"),

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 import torch
 from notebook_words import BUG_HUNT, CHECK, EXERCISES, HINT, RECAP, SOLUTION
-from test_notebooks import ALT_LENGTH, IMAGE, LINK, REMOTE, TITLES
+from test_notebooks import ALT_LENGTH, IMAGE, LINK, REMOTE, TITLES, pointing_links
 from torch import Tensor, nn
 
 from gpt_from_scratch import check
@@ -74,6 +74,11 @@ def test_links_resolve():
     local = [target for target in targets if not REMOTE.match(target)]
     assert local
     assert [target for target in local if not (ROOT / target).exists()] == []
+
+
+def test_links_say_where_they_lead():
+    """Their words make sense in a list of links, as screen readers give it."""
+    assert pointing_links(PROSE) == []
 
 
 def test_images_are_local_and_say_what_they_show():
