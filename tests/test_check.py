@@ -93,7 +93,7 @@ def test_mistake_is_named(component, mistake):
     assert report.mistake == mistake.name
     count = len(component.probes)
     text = unwrapped(report)
-    assert f"This is what {mistake.name} gives: {mistake.what}." in text
+    assert f"This looks like {mistake.name}: {mistake.what}." in text
     assert f"[agrees on {count} of {count} probes]" in text
     assert f"Why it matters: {mistake.why}" in text
     assert f"Look at: {mistake.look_at}" in text
@@ -205,7 +205,7 @@ def test_slips_are_named(exercise, name):
         assert report.mistake == slip.name
         alone = check_numbers(exercise, **{name: slip.number})
         text = unwrapped(alone)
-        assert f"differs. This is what {slip.name} gives: {slip.what}." in text
+        assert f"differs. This looks like {slip.name}: {slip.what}." in text
         assert not slip.what.endswith(".")
         assert f"{right:,}" not in text
         assert max(map(len, report.text.splitlines())) <= 88

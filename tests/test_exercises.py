@@ -174,10 +174,10 @@ def bug_hunt(notebook: Notebook) -> Iterator[str]:
     last = last_call(code[-1])
     if not re.match(r"check\.\w+\(broken", last, flags=re.I):
         yield f"{at(code[-1])}: does not end with check.name(Broken...)"
-    elif not re.search(r"This is what .+ gives: ", shown(code[-1])):
+    elif not re.search(r"This looks like .+: ", shown(code[-1])):
         yield f"{at(code[-1])}: the check does not name the mistake"
     for cell in code[:-1]:
-        if "This is what" in shown(cell):
+        if "This looks like" in shown(cell):
             yield f"{at(cell)}: names the mistake before the learner can"
         elif cell is not code[0] and not cell["outputs"]:
             yield f"{at(cell)}: shows no symptom"
@@ -391,7 +391,7 @@ def good_cells() -> list[Cell]:
         code(
             "hunt",
             "check.layer_norm(BrokenNorm)",
-            "LayerNorm: 7 of 18 probes differ.\n  This is what a pass gives: nothing.",
+            "LayerNorm: 7 of 18 probes differ.\n  This looks like a pass: nothing.",
         ),
         md("after-bug", "It was that."),
         md(
@@ -467,7 +467,7 @@ BAD: list[tuple[Rule, Change, str]] = [
     (bug_hunt, replace("broken", "BrokenNorm", "Norm"), "defines no Broken"),
     (bug_hunt, replace("hunt", "BrokenNorm", "LayerNorm"), "does not end with"),
     (bug_hunt, shows("hunt", "This is none of the mistakes"), "does not name"),
-    (bug_hunt, shows("symptom", "This is what x gives"), "before the learner"),
+    (bug_hunt, shows("symptom", "This looks like x: y"), "before the learner"),
     (bug_hunt, lambda cells: find(cells, "symptom")["outputs"].clear(), "no symptom"),
     (bug_hunt, remove("after-bug"), "no sentence after"),
     (enough_exercises, remove("task-2", "exercise-2", "solution-2"), "1 exercises"),

@@ -42,7 +42,7 @@ class Mistake:
     """A mistake that the check can name.
 
     Args:
-        name: Ends the sentence "This is what ... gives".
+        name: What "This looks like ..." ends with.
         what: What the code does, and the right one does not.
         why: Why it matters, with numbers.
         look_at: The place to look at; never the solution.

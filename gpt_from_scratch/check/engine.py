@@ -194,7 +194,7 @@ def _write(
             lines.append(f"In your code, {answer.line}")
     if mistake:
         lines.append(
-            f"This is what {mistake.name} gives: {mistake.what}. "
+            f"This looks like {mistake.name}: {mistake.what}. "
             f"[agrees on {count} of {count} probes]"
         )
         lines.append(f"Why it matters: {mistake.why}")

@@ -17,7 +17,7 @@ class Slip:
 
     Args:
         number: The number.
-        name: Ends the sentence "This is what ... gives".
+        name: What "This looks like ..." ends with.
         what: What was counted, or not, without a full stop; never the right number.
     """
 
@@ -94,7 +94,7 @@ def check_numbers(exercise: NumberExercise, **given: object) -> Report:
         ]
         slips.add(known[0].name if known else "")
         because = (
-            f" This is what {known[0].name} gives: {known[0].what}." if known else ""
+            f" This looks like {known[0].name}: {known[0].what}." if known else ""
         )
         lines.append(f"{line} differs.{because}")
     total = len(exercise.asked)
