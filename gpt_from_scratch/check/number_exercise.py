@@ -93,9 +93,7 @@ def check_numbers(exercise: NumberExercise, **given: object) -> Report:
             slip for slip in asked.slips if _agree(number, slip.number, asked.rtol)
         ]
         slips.add(known[0].name if known else "")
-        because = (
-            f" This looks like {known[0].name}: {known[0].what}." if known else ""
-        )
+        because = f" This looks like {known[0].name}: {known[0].what}." if known else ""
         lines.append(f"{line} differs.{because}")
     total = len(exercise.asked)
     if number_right == total:
