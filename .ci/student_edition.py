@@ -108,6 +108,10 @@ The model is untrained: it speaks nonsense, and everyone gets the same nonsense.
 
 {weights}
 
+{trouble}
+
+{first_state}
+
 {licence}
 """
 
@@ -209,6 +213,8 @@ def readme(whole: str) -> str:
         table=part(r"^(\| section \|.*?)\n\n"),
         example=block("python"),
         weights=section("### OpenAI's weights"),
+        trouble=section("## When something goes wrong"),
+        first_state=section("### Back to the first state"),
         licence=section("## Licence and sources"),
     )
 

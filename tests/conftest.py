@@ -11,6 +11,9 @@ from torch import nn
 
 from gpt_from_scratch import GPT_CONFIG_124M, GPTConfig, GPTModel
 
+# Two processes test at once; with more threads than cores they would wait in turn.
+torch.set_num_threads(1)
+
 # The same examples in every run, and no verdict that hangs on a machine's speed.
 settings.register_profile(
     "repeatable",

@@ -490,7 +490,7 @@ def test_sample_report():
     assert lines[1] == (
         '  Probe "three tokens after 13, 17, 15", at [0, 3]: yours 51, expected 16'
     )
-    assert "token chosen by the logits of position 0 gives" in report.text
+    assert "looks like a token chosen by the logits of position 0:" in report.text
 
 
 @pytest.mark.parametrize("wrong", [nn.Linear, gpt_from_scratch.GPTModel])
