@@ -111,10 +111,9 @@ class Textbook(IPythonRenderer):
             return super().link(text, url, title)
         target, _, anchor = url.partition("#")
         page = self.pages.get(self.local(target))
-        if page is None:
+        if page is None or (page == INDEX and anchor):  # it is not all of the README
             return text
-        known = anchor and page != INDEX  # the index is not all of the README
-        return super().link(text, f"{page}#{anchor}" if known else page, title)
+        return super().link(text, f"{page}#{anchor}" if anchor else page, title)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         """Put the picture into the page."""

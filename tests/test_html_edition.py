@@ -401,12 +401,19 @@ def test_no_notebook_at_all(course, capsys):
 
 
 def test_links_to_other_files_are_words(course):
-    """A page could not lead to them wherever it is put."""
-    links = "[the pictures](../images/generate.py), [the course](../README.md#start)."
+    """A page could not lead to them wherever it is put.
+
+    Nor to a part of the README: the index has its introduction alone.
+    """
+    files = "[the pictures](../images/generate.py), [how to start](../README.md#start)"
+    links = f"{files}, [the course](../README.md)."
     status, out = course(f"{TITLE}See {links}", code())
     assert status == 0
     page = (out / f"{NAMES[0]}.html").read_text(encoding="utf-8")
-    assert '<p>See the pictures, <a href="index.html">the course</a>.</p>' in page
+    assert (
+        '<p>See the pictures, how to start, <a href="index.html">the course</a>.</p>'
+        in page
+    )
 
 
 def test_headings_of_the_same_name_have_their_own_anchors(course):
