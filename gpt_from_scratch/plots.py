@@ -373,7 +373,7 @@ def plot_feature_distribution(before: Tensor, after: Tensor) -> CourseFigure:
             mean, std = features.mean().item(), features.std(unbiased=False).item()
             band = ax.axhspan(mean - std, mean + std, color=color, alpha=0.18, lw=0)
             x, heights = range(emb_dim), features.numpy()
-            bars = ax.bar(x, heights, width=0.55, color=color, alpha=0.6)
+            bars = ax.bar(x, heights, width=0.55, color=color, alpha=0.65)
             line = ax.axhline(mean, color=black, linestyle="--", linewidth=1.4)
             ax.axhline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
             shown_mean, shown_std = sizes[column][row]
@@ -1102,6 +1102,16 @@ def _require_counts(name: str, counts: Mapping[str, int]) -> int:
     return total
 
 
+def _laid_on(color: str, strength: float) -> dict[str, Any]:
+    """Return how a bar looks: a light one has an edge, or it would hardly be seen."""
+    full = COLORS[color]
+    return {
+        "facecolor": (full, strength),
+        "edgecolor": full if strength < 0.6 else "white",
+        "linewidth": 1.0,
+    }
+
+
 def plot_parameters_by_component(counts: Mapping[str, int]) -> CourseFigure:
     """Draw how many parameters each component of a model has.
 
@@ -1128,7 +1138,7 @@ def plot_parameters_by_component(counts: Mapping[str, int]) -> CourseFigure:
     ax = figure.subplots()
     for row, (name, count) in enumerate(counts.items()):
         color, strength = _COMPONENTS[name]
-        ax.barh(row, count / 1e6, color=COLORS[color], alpha=strength, height=0.7)
+        ax.barh(row, count / 1e6, height=0.7, **_laid_on(color, strength))
         text = f"{count / 1e6:,.2f} million, {shares[name]}"
         ax.annotate(
             text,
@@ -1186,10 +1196,8 @@ def plot_parameter_shares(models: Mapping[str, Mapping[str, int]]) -> CourseFigu
                 row,
                 share,
                 left=left,
-                color=COLORS[color],
-                alpha=strength,
                 height=0.72,
-                edgecolor="white",
+                **_laid_on(color, strength),
                 label=component if row == 0 else None,
             )
             if share >= 4:
@@ -1278,10 +1286,8 @@ def plot_memory(needs: Mapping[str, Mapping[str, int]]) -> CourseFigure:
                 row,
                 width,
                 left=left,
-                color=COLORS[color],
-                alpha=strength,
                 height=0.7,
-                edgecolor="white",
+                **_laid_on(color, strength),
                 label=None if kind in named else kind,
             )
             named.add(kind)

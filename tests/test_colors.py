@@ -196,3 +196,20 @@ def test_lines_in_plots_are_visible(figures):
                     continue
                 ratio = contrast(on_white(color, strength), "white")
                 assert ratio >= 3, (name_of(figure), line.get_label(), round(ratio, 2))
+
+
+def test_bars_in_plots_are_visible(figures):
+    """At least 3:1 on the white paper, a bar itself or the line around it."""
+    found = 0
+    for figure in figures:
+        for bars in (bars for ax in figure.axes for bars in ax.containers):
+            for bar in bars:
+                face, edge = (
+                    contrast(on_white(color, strength), "white")
+                    for *color, strength in (bar.get_facecolor(), bar.get_edgecolor())
+                )
+                line = edge if bar.get_linewidth() >= 1 else 1
+                about = (name_of(figure), bars.get_label(), round(face, 2))
+                assert max(face, line) >= 3, about
+                found += 1
+    assert found > 20
