@@ -181,7 +181,9 @@ def versions(lowest: bool) -> Prepare:
         scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
         python = str(scripts / "python")
         install = [python, "-m", "pip", "install", "-q", *wanted, "-e", str(ROOT)]
-        subprocess.run([*install, *TOOLS], check=True)
+        done = subprocess.run([*install, *TOOLS], capture_output=True, text=True)
+        if done.returncode:
+            raise NotPossibleError(done.stderr.strip())
         return Environment(python=python)
 
     return prepare

@@ -81,8 +81,10 @@ On Windows, in PowerShell:
 ```
 
 Both make the virtual environment `.venv` if it is not there yet, and install into it
-what is missing. Press Ctrl + C twice in the terminal to stop JupyterLab. Start it from
-this folder, as here, and not from `notebooks`, or the pictures are out of its reach.
+what is missing. On Windows, write `.venv\\Scripts\\python` for `.venv/bin/python` in
+all later commands. Press Ctrl + C twice in the terminal to stop JupyterLab. Start it
+from this folder, as here, and not from `notebooks`, or the pictures are out of its
+reach.
 
 {without_cuda}
 

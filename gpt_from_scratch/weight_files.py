@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import json
+import sys
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,9 @@ from gpt_from_scratch.llm_architecture import GPT2_CONFIGS
 
 _FILE = "model.safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl")
-_INSTALL = 'in the course\'s folder: pip install -e ".[pretrained]"'
+_INSTALL = (
+    f'in the course\'s folder: {sys.executable} -m pip install -e ".[pretrained]"'
+)
 
 
 def find_weight_files(name_or_path: str | Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """The words of the notebooks that tests and tools look for.
 
-A translation changes them here, and nowhere else: a heading or a lead word that is
+A translation of the notebooks changes them here too: a heading or a lead word that is
 translated in the notebooks alone would be missing for them.
 """
 
