@@ -43,6 +43,7 @@ def with_other_masks(function, draws):
     def wrapped(*args, **options):
         if not draws(*args, **options):
             return function(*args, **options)
+        in_force()
         before = torch.get_rng_state()
         function(*args, **options)
         after = torch.get_rng_state()
@@ -78,6 +79,7 @@ def run_before(info):
     global again
     if not again and info.raw_cell.strip():
         again = True
+        in_force()
         try:
             shell.run_cell("%%capture\\n" + info.raw_cell)
         finally:
@@ -85,6 +87,40 @@ def run_before(info):
 
 
 shell.events.register("pre_run_cell", run_before)
+"""
+
+# A machine without a network, as far as Python can tell: only the loopback answers.
+NO_NETWORK = """\
+import socket
+import sys
+
+LOOPBACK = (None, "", "localhost", "127.0.0.1", "::1")
+
+
+def refuse(event, args):
+    host = None
+    if event == "socket.getaddrinfo":
+        host = args[0]
+    elif event == "socket.connect" and isinstance(args[1], tuple):
+        host = args[1][0]
+    if host not in LOOPBACK:
+        raise OSError("there is no network here")
+
+
+sys.addaudithook(refuse)
+try:
+    socket.create_connection(("192.0.2.1", 9), timeout=1)  # an address for examples
+except OSError as error:
+    if "no network here" in str(error):
+        in_force()
+"""
+
+# Each of these says that it is in force, or the table could not be believed.
+IN_FORCE = """\
+def in_force():
+    open({marker!r}, "w").close()
+
+
 """
 
 
@@ -99,6 +135,7 @@ class Environment:
     settings: dict[str, str] = field(default_factory=dict)
     wrapper: list[str] = field(default_factory=list)
     python: str = sys.executable
+    marker: Path | None = None  # is there afterwards, if a kernel's code was in force
 
 
 Prepare = Callable[[Path], Environment]
@@ -115,21 +152,27 @@ def at_start(code: str) -> Prepare:
     def prepare(folder: Path) -> Environment:
         startup = folder / "profile_default" / "startup"
         startup.mkdir(parents=True)
-        (startup / "at_start.py").write_text(code, encoding="utf-8")
-        return Environment({"IPYTHONDIR": str(folder)})
+        marker = folder / "in force"
+        whole = IN_FORCE.format(marker=str(marker)) + code
+        (startup / "at_start.py").write_text(whole, encoding="utf-8")
+        return Environment({"IPYTHONDIR": str(folder)}, marker=marker)
 
     return prepare
 
 
 def no_network(folder: Path) -> Environment:
     """A namespace with no network but the loopback, which kernels talk over."""
-    isolate = ["unshare", "--map-root-user", "--net"]
+    up = 'ip link set lo up && exec "$@"'
+    isolate = ["unshare", "--map-root-user", "--net", "sh", "-c", up, "--"]
     done = quietly(*isolate, "true")
     if done is None or done.returncode:
-        raise NotPossibleError("unshare cannot take the network away here")
-    home = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
-    shell = ["sh", "-c", 'ip link set lo up 2>/dev/null || true; exec "$@"', "--"]
-    return Environment(home, [*isolate, *shell])
+        raise NotPossibleError("unshare and ip cannot take the network away here")
+    return Environment(empty_home(folder), isolate)
+
+
+def empty_home(folder: Path) -> dict[str, str]:
+    """Return the variables that make a folder the home."""
+    return {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
 
 
 def other_locale(folder: Path) -> Environment:
@@ -157,10 +200,11 @@ def quietly(*command: str) -> subprocess.CompletedProcess[bytes] | None:
 
 
 def far_away(folder: Path) -> Environment:
-    """An old processor in another country, without a network."""
-    alone = no_network(folder)
-    settings = {**OLD_PROCESSOR, **other_locale(folder).settings, **alone.settings}
-    return Environment(settings, alone.wrapper)
+    """An old processor in another country, without a network; in containers too."""
+    environment = at_start(NO_NETWORK)(folder)
+    environment.settings |= OLD_PROCESSOR | empty_home(folder)
+    environment.settings |= other_locale(folder).settings
+    return environment
 
 
 def versions(lowest: bool) -> Prepare:
@@ -246,6 +290,8 @@ def run(prepare: Prepare, notebooks: list[str]) -> tuple[str, float, str]:
             errors="replace",
         )
         seconds = time.perf_counter() - start
+        if environment.marker and not environment.marker.exists():
+            return "NOT IN FORCE", seconds, done.stdout
     return ("equal" if done.returncode == 0 else "DIFFERENT"), seconds, done.stdout
 
 

@@ -1,6 +1,7 @@
 """What tests share: small models, telling weights, an independent GPT, a browser."""
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -193,10 +194,12 @@ def browser():
     playwright_api = pytest.importorskip(
         "playwright.sync_api", reason='no Playwright: pip install -e ".[browser]"'
     )
-    names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = next(filter(None, map(shutil.which, names)), None)
+    names = ("google-chrome", "chromium", "chromium-browser")
+    found = [path for path in map(shutil.which, names) if path]
+    # Ubuntu's snap has a /tmp of its own, where a test's files are not.
+    chromium = next((p for p in found if "snap" not in Path(p).resolve().parts), None)
     if chromium is None:
-        pytest.skip("no Chromium: install the system's package `chromium`")
+        pytest.skip("no Chromium (a snap does not do): install the package `chromium`")
     with playwright_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium,

@@ -196,11 +196,14 @@ class Notebook:
 
     def save(self) -> list[dict]:
         """Save by the menu, and read what came into the file."""
+        with self.page.expect_response(
+            lambda answer: (
+                answer.request.method == "PUT" and "/api/contents/" in answer.url
+            )
+        ) as saved:
+            self.choose("File", "Save Notebook")
+        assert saved.value.ok
         path = self.server.root / self.path
-        before = path.stat().st_mtime_ns
-        self.choose("File", "Save Notebook")
-        self.wait(lambda: path.stat().st_mtime_ns != before, 20, "it was not saved")
-        self.page.wait_for_timeout(300)
         return json.loads(path.read_text("utf-8"))["cells"]
 
 

@@ -41,7 +41,9 @@ def git(*arguments: str) -> str:
         pytest.skip("git is not installed")
     if not (ROOT / ".git").exists():
         pytest.skip("the course's folder is not a git repository")
-    command = ["git", *arguments]
+    # In a container the folder often belongs to somebody else, which git refuses.
+    trusting = f"safe.directory={ROOT.as_posix()}"
+    command = ["git", "-c", trusting, *arguments]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     return result.stdout.decode()
 
@@ -70,7 +72,7 @@ def test_requirements_are_exact():
     assert wrong == []
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.13"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 def test_pins_lie_in_the_ranges(python: str):
     """What is tested is what pyproject.toml says can work; one pin for a package."""
     versions = {}
@@ -152,8 +154,10 @@ def test_python_there_is_one_for_the_pins(name: str):
     assert version
     needed = {"the course": project()["requires-python"]}
     for line in requirement_lines()[:-1]:
-        package = Requirement(line).name
-        needed[package] = metadata.metadata(package)["Requires-Python"]
+        pin = Requirement(line)
+        about = metadata.metadata(pin.name)
+        if pin.specifier.contains(about["Version"]):  # else another one is installed
+            needed[pin.name] = about["Requires-Python"]
     # 3.11 stands for its newest release: ">=3.11.1" is fine, and ">=3.12" is not.
     newest = f"{version}.999"
     wrong = {k: v for k, v in needed.items() if not SpecifierSet(v).contains(newest)}
