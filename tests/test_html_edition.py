@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import html
-import importlib.util
 import json
 import re
 import shutil
@@ -19,6 +18,7 @@ from urllib.parse import unquote
 
 import pytest
 from colors import contrast
+from scripts import load_script
 
 EXTRA = 'not installed: pip install -e ".[html]"'
 pytest.importorskip("math_core", reason=EXTRA)
@@ -27,20 +27,7 @@ bs4 = pytest.importorskip("bs4", reason=EXTRA)  # nbconvert needs it too
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 LOOKS = [("light", 1280), ("dark", 360)]
-
-
-def load_edition():
-    """Import ``.ci/html_edition.py``, which belongs to no package."""
-    spec = importlib.util.spec_from_file_location(
-        "html_edition", ROOT / ".ci" / "html_edition.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-EDITION = load_edition()
+EDITION = load_script(ROOT / ".ci/html_edition.py")
 
 
 @pytest.fixture(scope="module")

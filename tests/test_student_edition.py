@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -20,15 +19,14 @@ from notebook_words import (
     SOLUTION,
     TITLES,
 )
+from scripts import load_script
 from test_exercises import exercises, section
 from test_notebooks import IMAGE, LINK, REMOTE, RULES, Cell, Notebook, texts
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / ".ci/student_edition.py"
 
-spec = importlib.util.spec_from_file_location("student_edition", SCRIPT)
-student_edition = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(student_edition)
+student_edition = load_script(SCRIPT)
 
 
 def notebooks(root: Path) -> dict[str, Notebook]:
