@@ -101,10 +101,22 @@ def test_drawing_twice_gives_equal_bytes(name):
         assert GENERATE.to_svg(GENERATE.PICTURES[name]) == first
 
 
+def visible(folder):
+    """Return the names in a folder; hidden ones are an editor's or the system's."""
+    names = {path.name for path in folder.iterdir()} - {"__pycache__"}
+    return {name for name in names if not name.startswith(".")}
+
+
 def test_folder_holds_the_script_and_its_pictures_only():
     """A picture that nothing draws, or a stray file, is named."""
-    files = {path.name for path in IMAGES.iterdir()} - {"__pycache__"}
-    assert files == {"generate.py", *NAMES}
+    assert visible(IMAGES) == {"generate.py", *NAMES}
+
+
+def test_hidden_files_are_no_strays(tmp_path):
+    """Whoever opens the folder on a Mac leaves one; another file is one too many."""
+    for name in (".DS_Store", "._checks.svg", "stray.png"):
+        (tmp_path / name).touch()
+    assert visible(tmp_path) == {"stray.png"}
 
 
 @pytest.fixture
