@@ -4,7 +4,8 @@
 
 A page for each notebook and an index, each whole in itself: no page asks anything of
 another computer. Code and outputs are those that the notebooks store; nothing is run.
-Needs the extra ``html``. The folder must be new or empty, or hold an earlier edition.
+Needs the extra ``html``. The folder must be new or empty, or hold an earlier edition:
+that is written over, and pages of it that are no longer made are removed.
 """
 
 from __future__ import annotations
@@ -33,9 +34,14 @@ except ImportError as missing:
     sys.exit(f'{missing}. The HTML edition needs: pip install -e ".[html]"')
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from notebook_words import TITLES  # noqa: E402
+
 TEMPLATES = Path(__file__).with_name("html_edition")
 INDEX = "index.html"
-GENERATOR = "gpt_from_scratch, .ci/html_edition.py"  # tells our files from others
+GENERATOR = "gpt_from_scratch, .ci/html_edition.py"
+MARK = f'<meta name="generator" content="{GENERATOR}">'  # tells our files from others
 MIME_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -178,6 +184,8 @@ def read_notebook(path: Path) -> NotebookNode:
     name = path.relative_to(ROOT).as_posix()
     try:
         notebook = nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise EditionError(f"{name} is missing") from None
     except (ValueError, nbformat.ValidationError) as error:
         raise EditionError(f"{name} is not a notebook: {error}") from error
     for cell in notebook.cells:
@@ -249,7 +257,7 @@ def index_page(readme: Path, pages: dict[Path, str]) -> Page:
 
 def build() -> dict[str, str]:
     """Return every file of the edition, by its name."""
-    sources = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    sources = [ROOT / "notebooks" / f"{name}.ipynb" for name in TITLES]
     pages = {path: f"{path.stem}.html" for path in sources}
     pages[ROOT / "README.md"] = INDEX
     notebooks = [notebook_page(path, pages) for path in sources]
@@ -274,22 +282,25 @@ def build() -> dict[str, str]:
 
 
 def write(files: dict[str, str], folder: Path) -> None:
-    """Write the files; whatever else lies in the folder, nothing of it is touched."""
+    """Write the files, and remove the pages that an earlier edition had besides.
+
+    Whatever else lies in the folder stays; what is not hidden keeps all from being
+    written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith("."):
-                continue
-            ours = path.name in files and GENERATOR in path.read_text(
-                "utf-8", "replace"
-            )
-            if not ours:
+        earlier = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        for path in sorted(earlier):
+            if not (path.is_file() and MARK in path.read_text("utf-8", "replace")):
                 raise EditionError(
                     f"{folder} holds {path.name}, which this command did not write; "
                     "name an empty or a new folder"
                 )
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        for path in earlier:
+            if path.name not in files:
+                path.unlink()
     except FileExistsError:
         raise EditionError(f"{folder} is a file, not a folder") from None
     except OSError as error:

@@ -17,6 +17,10 @@ Left out of the notebooks are
 All else stays to the letter, stored results included. They are the explanation, and a
 student is asked to predict them first. What this command cannot hide: the checks have
 to compare, so the sources of ``gpt_from_scratch`` hold what is right.
+
+Only the seven notebooks of the course are taken, and only as they were before anybody
+worked in them: what you tried in an exercise would be an answer too. If git knows that
+one was changed, or Jupyter saved it, the command says so and writes nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +46,7 @@ try:
         HINT_ALONE,
         HINT_AND_SOLUTION,
         SOLUTION,
+        TITLES,
     )
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: run this with the course's own Python, .venv/bin/python")
@@ -221,26 +228,79 @@ def readme(whole: str) -> str:
     )
 
 
+def changed_since_commit(root: Path) -> list[str]:
+    """Return the names of the notebooks that git has in another form.
+
+    None, if git is not installed or has no commit of this folder to compare with.
+    """
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return []
+    command = [git, "-c", f"safe.directory={root.as_posix()}", "diff", "--name-only"]
+    done = subprocess.run(
+        [*command, "HEAD", "--", *(f"notebooks/{name}.ipynb" for name in TITLES)],
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if done.returncode:
+        return []
+    return [Path(line).name for line in done.stdout.splitlines()]
+
+
+def whole_notebooks(root: Path) -> dict[str, dict[str, Any]]:
+    """Return the notebooks of the course by file name, if nobody worked in them.
+
+    Raises:
+        EditionError: If one is missing, or may hold answers of whoever opened it.
+    """
+    found, worked_in = {}, set(changed_since_commit(root))
+    for name in (f"{name}.ipynb" for name in TITLES):
+        try:
+            text = (root / "notebooks" / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise EditionError(
+                f"notebooks/{name} is missing. README.md says under "
+                '"Back to the first state" how to bring it back.'
+            ) from None
+        try:
+            found[name] = json.loads(text)
+        except ValueError as error:
+            raise EditionError(f"notebooks/{name} is not a notebook: {error}") from None
+        if text != normalize(found[name]):  # Jupyter saves it in another form
+            worked_in.add(name)
+    if worked_in:
+        raise EditionError(
+            f"Changed or run by you: {', '.join(sorted(worked_in))}.\n"
+            "Students might get your answers. README.md says under\n"
+            '"Back to the first state" how to put your work aside.\n'
+            "Is it a change to the course? Run tests/execute_notebooks.py, and commit."
+        )
+    return found
+
+
 def edition(root: Path) -> dict[str, bytes]:
     """Return the files of the edition: their paths in it, and what they hold.
 
     Raises:
-        EditionError: If a notebook or the README has another form than is known here.
+        EditionError: If a notebook or the README has another form than is known here,
+            or a notebook is not as the course has it.
     """
-    files = {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for pattern in COPIED
-        for path in root.glob(pattern)
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    for path in root.glob("notebooks/*.ipynb"):
+    files = {}
+    for path in (path for pattern in COPIED for path in root.glob(pattern)):
+        inner = path.relative_to(root).parts[1:]  # .DS_Store, but not .binder
+        hidden = any(part.startswith(".") for part in inner)
+        if path.is_file() and not hidden and "__pycache__" not in inner:
+            files[path.relative_to(root).as_posix()] = path.read_bytes()
+    for name, whole in whole_notebooks(root).items():
         try:
-            notebook = without_solutions(json.loads(path.read_text(encoding="utf-8")))
+            notebook = without_solutions(whole)
         except EditionError as error:
-            raise EditionError(f"{path.name}: {error}") from error
-        files[f"notebooks/{path.name}"] = normalize(notebook).encode()
-    whole = (root / "README.md").read_text(encoding="utf-8")
-    files["README.md"] = readme(whole).encode()
+            raise EditionError(f"{name}: {error}") from error
+        files[f"notebooks/{name}"] = normalize(notebook).encode()
+    text = (root / "README.md").read_text(encoding="utf-8")
+    files["README.md"] = readme(text).encode()
     files[".gitattributes"] = ATTRIBUTES.encode()
     return dict(sorted(files.items()))
 

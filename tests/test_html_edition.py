@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import html
-import importlib.util
 import json
 import re
 import shutil
@@ -19,28 +18,17 @@ from urllib.parse import unquote
 
 import pytest
 from colors import contrast
+from notebook_words import TITLES
+from scripts import load_script
 
 EXTRA = 'not installed: pip install -e ".[html]"'
 pytest.importorskip("math_core", reason=EXTRA)
 bs4 = pytest.importorskip("bs4", reason=EXTRA)  # nbconvert needs it too
 
 ROOT = Path(__file__).parents[1]
-NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+NAMES = list(TITLES)
 LOOKS = [("light", 1280), ("dark", 360)]
-
-
-def load_edition():
-    """Import ``.ci/html_edition.py``, which belongs to no package."""
-    spec = importlib.util.spec_from_file_location(
-        "html_edition", ROOT / ".ci" / "html_edition.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-EDITION = load_edition()
+EDITION = load_script(ROOT / ".ci/html_edition.py")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +91,12 @@ def test_second_edition_has_the_same_bytes(folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert EDITION.main([str(folder)]) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@every_page
+def test_page_says_what_wrote_it(folder, name):
+    """By these words the next edition knows what it may write over."""
+    assert EDITION.MARK in (folder / f"{name}.html").read_text(encoding="utf-8")
 
 
 @every_page
@@ -400,6 +394,22 @@ def test_no_notebook_at_all(course, capsys):
     assert f"{NAMES[0]}.ipynb is not a notebook" in capsys.readouterr().err
 
 
+def test_only_notebooks_of_the_course_become_pages(course):
+    """A learner's own, which README.md advises, is none."""
+    own = EDITION.ROOT / "notebooks" / "my_4.2.ipynb"
+    own.write_text("no notebook")
+    status, out = course(TITLE, code())
+    assert status == 0
+    assert {path.stem for path in out.iterdir()} == {"index", *NAMES}
+
+
+def test_missing_notebook_is_named(course, capsys):
+    course(TITLE)
+    (EDITION.ROOT / "notebooks" / f"{NAMES[2]}.ipynb").unlink()
+    assert EDITION.main(["anywhere"]) == 1
+    assert f"{NAMES[2]}.ipynb is missing" in capsys.readouterr().err
+
+
 def test_links_to_other_files_are_words(course):
     """A page could not lead to them wherever it is put.
 
@@ -426,7 +436,7 @@ def test_headings_of_the_same_name_have_their_own_anchors(course):
 @pytest.fixture
 def written(monkeypatch):
     """Let the command make two small pages, which saves time."""
-    files = {"index.html": f"<!-- {EDITION.GENERATOR} -->", "4.1.html": "4.1"}
+    files = {"index.html": f"{EDITION.MARK} index", "4.1.html": f"{EDITION.MARK} 4.1"}
     monkeypatch.setattr(EDITION, "build", lambda: files)
     return files
 
@@ -442,6 +452,24 @@ def test_what_is_not_ours_is_left_alone(tmp_path, written, capsys, name):
     assert f"holds {name}, which this command did not write" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert name == "drafts" or (tmp_path / name).read_text() == "mine"
+
+
+def test_pages_of_an_earlier_edition_are_removed(tmp_path, written):
+    """A notebook has another name now, and its page too."""
+    assert EDITION.main([str(tmp_path)]) == 0
+    written["4.1_renamed.html"] = written.pop("4.1.html")
+    assert EDITION.main([str(tmp_path)]) == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == written
+
+
+def test_nothing_is_removed_beside_a_file_that_is_not_ours(tmp_path, written):
+    """Nor is a file taken for a page because it speaks of this command."""
+    assert EDITION.main([str(tmp_path)]) == 0
+    (tmp_path / "notes.txt").write_text(f"Written by {EDITION.GENERATOR}")
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    del written["4.1.html"]
+    assert EDITION.main([str(tmp_path)]) == 1
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 
 
 def test_hidden_files_may_be_there(tmp_path, written, capsys):

@@ -2,10 +2,8 @@
 
 import errno
 import importlib.metadata
-import importlib.util
 import json
 import re
-import sys
 import xml.etree.ElementTree as ET
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +15,7 @@ import torch
 from colors import contrast
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from scripts import load_script
 
 from gpt_from_scratch import (
     GPT_CONFIG_124M,
@@ -31,19 +30,7 @@ from gpt_from_scratch.plots import COLORS
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "images"
-
-
-def load_generate():
-    """Import ``images/generate.py``, which belongs to no package."""
-    path = IMAGES / "generate.py"
-    spec = importlib.util.spec_from_file_location("images_generate", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-GENERATE = load_generate()
+GENERATE = load_script(IMAGES / "generate.py")
 NAMES = sorted(GENERATE.PICTURES)
 every_picture = pytest.mark.parametrize("name", NAMES)
 
@@ -114,10 +101,22 @@ def test_drawing_twice_gives_equal_bytes(name):
         assert GENERATE.to_svg(GENERATE.PICTURES[name]) == first
 
 
+def visible(folder):
+    """Return the names in a folder; hidden ones are an editor's or the system's."""
+    names = {path.name for path in folder.iterdir()} - {"__pycache__"}
+    return {name for name in names if not name.startswith(".")}
+
+
 def test_folder_holds_the_script_and_its_pictures_only():
     """A picture that nothing draws, or a stray file, is named."""
-    files = {path.name for path in IMAGES.iterdir()} - {"__pycache__"}
-    assert files == {"generate.py", *NAMES}
+    assert visible(IMAGES) == {"generate.py", *NAMES}
+
+
+def test_hidden_files_are_no_strays(tmp_path):
+    """Whoever opens the folder on a Mac leaves one; another file is one too many."""
+    for name in (".DS_Store", "._checks.svg", "stray.png"):
+        (tmp_path / name).touch()
+    assert visible(tmp_path) == {"stray.png"}
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,20 +20,21 @@ from notebook_words import (
     SOLUTION,
     TITLES,
 )
+from scripts import load_script
 from test_exercises import exercises, section
 from test_notebooks import IMAGE, LINK, REMOTE, RULES, Cell, Notebook, texts
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / ".ci/student_edition.py"
 
-spec = importlib.util.spec_from_file_location("student_edition", SCRIPT)
-student_edition = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(student_edition)
+student_edition = load_script(SCRIPT)
 
 
 def notebooks(root: Path) -> dict[str, Notebook]:
-    paths = sorted((root / "notebooks").iterdir())
-    return {path.stem: Notebook(path, path.read_text("utf-8")) for path in paths}
+    """Read the course's notebooks; what a learner left beside them is none."""
+    paths = [root / f"notebooks/{name}.ipynb" for name in TITLES]
+    stored = [path for path in paths if path.is_file()]
+    return {path.stem: Notebook(path, path.read_text("utf-8")) for path in stored}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -47,11 +48,50 @@ def files(folder: Path) -> dict[str, bytes]:
 WHOLE = notebooks(ROOT)
 
 
+PARTS = (
+    *(".ci", "tests", "notebooks", "images", "gpt_from_scratch"),
+    *(".binder", ".devcontainer", ".gitignore"),
+    *("LICENSE", "README.md", "pyproject.toml", "requirements.txt"),
+)
+NOT_OURS = (
+    "notebooks/.ipynb_checkpoints/4.2_layer_normalization-checkpoint.ipynb",
+    "notebooks/.DS_Store",
+    "notebooks/my_4.2.ipynb",
+    "gpt_from_scratch/.DS_Store",
+    "gpt_from_scratch/.ipynb_checkpoints/tokenizer-checkpoint.py",
+    "images/._checks.svg",
+    ".binder/.DS_Store",
+)
+
+
+def copy_course(root: Path) -> Path:
+    """Copy the course, with what is not of it; the copy is in no git repository."""
+    leave = shutil.ignore_patterns("__pycache__")
+    for name in PARTS:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, root / name, ignore=leave)
+        else:
+            root.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    for name in NOT_OURS:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"\xff not of the course")
+    return root
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a copy, as an author runs the tests before a change is committed."""
+    return copy_course(tmp_path_factory.mktemp("whole") / "course")
+
+
+@pytest.fixture(scope="module")
+def folder(course: Path) -> Path:
     """Make the edition once, as README.md says."""
-    path = tmp_path_factory.mktemp("edition") / "for/students"
-    subprocess.run([sys.executable, SCRIPT, path], check=True, capture_output=True)
+    path = course.parent / "for/students"
+    command = [sys.executable, course / ".ci/student_edition.py", path]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
     return path
 
 
@@ -146,12 +186,13 @@ def test_notebooks_keep_the_rules(edition: dict[str, Notebook], name: str):
 def test_folder_is_a_course(folder: Path):
     """What the notebooks and the first command need, and no tests or tools."""
     names = set(files(folder))
-    tracked = {
+    package = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "gpt_from_scratch").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and path.suffix != ".pyc"
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
     }
-    assert tracked | {"LICENSE", "pyproject.toml", "requirements.txt"} <= names
+    assert package | {"LICENSE", "pyproject.toml", "requirements.txt"} <= names
     top = {name.partition("/")[0] for name in names}
     assert top == {
         *("README.md", "LICENSE", "pyproject.toml", "requirements.txt"),
@@ -182,8 +223,23 @@ def test_readme_is_true_there(folder: Path):
     assert re.search(r"You need Python 3\.\d+ to 3\.\d+\.", text)
 
 
-def test_twice_the_same(folder: Path, tmp_path: Path):
+def test_what_lies_beside_the_notebooks_stops_no_test(course: Path):
+    """This file reads the notebooks when it is imported: that may not fail."""
+    assert list(notebooks(course)) == list(TITLES)
+
+
+def test_what_is_not_of_the_course_stays_behind(folder: Path):
+    """Neither a learner's own notebook, nor what Jupyter and a Mac leave."""
+    assert set(files(folder)) & set(NOT_OURS) == set()
+    found = sorted(path.name for path in (folder / "notebooks").iterdir())
+    assert found == [f"{name}.ipynb" for name in TITLES]
+
+
+def test_twice_the_same(
+    course: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Two runs give the same bytes; a folder that is there, and empty, is taken."""
+    monkeypatch.setattr(student_edition, "ROOT", course)
     again = tmp_path / "again"
     again.mkdir()
     assert student_edition.main([str(again)]) == 0
@@ -206,6 +262,87 @@ def test_what_is_there_stays(
     assert files(tmp_path) == before
     words = "mine exists and is not an empty folder\nNothing was written.\n"
     assert capsys.readouterr().err.endswith(words)
+
+
+SOLVED = "4.2_layer_normalization.ipynb"
+
+
+@pytest.fixture
+def teachers(tmp_path: Path) -> Path:
+    """Give a copy of the course that a teacher may work in."""
+    return copy_course(tmp_path / "teachers")
+
+
+def solve(course: Path) -> None:
+    """Put an answer into an exercise, with no other change to the file's form."""
+    path = course / "notebooks" / SOLVED
+    exercise = exercises(WHOLE[path.stem])[0]
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    (cell,) = (c for c in notebook["cells"] if c["id"] == exercise.stub["id"])
+    cell["source"] = exercise.solved
+    path.write_bytes(student_edition.normalize(notebook).encode())
+
+
+def commit(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commit the notebooks, in a new repository if the course is in none."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)  # in a hook they name another repository
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for command in (
+        ["init", "-q"],
+        ["-c", "core.autocrlf=false", "add", "notebooks"],
+        [*who, "commit", "-q", "--no-verify", "-m", "notebooks"],
+    ):
+        subprocess.run(["git", *command], cwd=course, check=True)
+
+
+def refused(course: Path) -> str:
+    """Say why there is no edition of this course."""
+    with pytest.raises(student_edition.EditionError) as error:
+        student_edition.edition(course)
+    return str(error.value)
+
+
+def test_own_answers_are_not_handed_out(
+    teachers: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Git knows that a notebook is not as it was, and the message what to do."""
+    commit(teachers, monkeypatch)
+    assert student_edition.edition(teachers)
+    solve(teachers)
+    message = refused(teachers)
+    assert re.search(rf": {re.escape(SOLVED)}\.\n.*your answers", message)
+    (section,) = re.findall(r'under\s+"([^"]+)"', message)
+    assert f"### {section}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    commit(teachers, monkeypatch)  # then it is a change to the course
+    assert student_edition.edition(teachers)
+
+
+@pytest.mark.parametrize("why", ["no .git", "no git", "no commit"])
+def test_without_git_a_notebook_saved_by_jupyter_is_known(
+    teachers: Path, monkeypatch: pytest.MonkeyPatch, why: str
+):
+    """It has not the one form in which the course stores its notebooks."""
+    if why != "no .git":
+        (teachers / ".git").mkdir()
+    if why == "no git":
+        monkeypatch.setenv("PATH", "")
+    assert student_edition.edition(teachers)
+    path = teachers / "notebooks" / SOLVED
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["metadata"]["language_info"]["version"] = "3.11.2"
+    path.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+    assert f": {SOLVED}.\n" in refused(teachers)
+
+
+def test_lost_or_broken_notebook_is_named(teachers: Path):
+    path = teachers / "notebooks" / SOLVED
+    path.write_text("<<<<<<<", encoding="utf-8")
+    assert refused(teachers).startswith(f"notebooks/{SOLVED} is not a notebook: ")
+    path.unlink()
+    assert refused(teachers).startswith(f"notebooks/{SOLVED} is missing.")
 
 
 def changed(old: str, new: str) -> dict[str, Any]:
