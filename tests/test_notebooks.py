@@ -171,7 +171,7 @@ def images_in_text(notebook: Notebook) -> Iterator[str]:
 
 @rule
 def local_links(notebook: Notebook) -> Iterator[str]:
-    """A link to a file leads to a file."""
+    """A link leads to a file, and with ``#`` to a heading of a text such as README."""
     for cell in notebook.markdown:
         text = prose(cell)
         if len(LINK.findall(text) + IMAGE.findall(text)) != text.count("]("):
@@ -180,8 +180,18 @@ def local_links(notebook: Notebook) -> Iterator[str]:
             file = unquote(target.partition("#")[0])
             if REMOTE.match(target) or not file:
                 continue
-            if not (notebook.path.parent / file).exists():
+            path, anchor = notebook.path.parent / file, target.partition("#")[2]
+            is_text = path.suffix == ".md"
+            if not path.exists() or (
+                is_text and anchor and anchor not in anchors(path)
+            ):
                 yield f"{at(cell)}: the link to {target} leads nowhere"
+
+
+def anchors(path: Path) -> list[str]:
+    """Return how GitHub calls the headings of a text; spaces become hyphens."""
+    headings = re.findall(r"^#+ +(.+?) *$", path.read_text(encoding="utf-8"), re.M)
+    return [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings]
 
 
 LINKED = re.compile(r"(?<!!)\[([^\]]*)\]\([^()\s]+\)|<a\b[^>]*>(.*?)</a>", re.S)
@@ -623,6 +633,7 @@ def course(tmp_path: Path) -> Path:
     for folder in ("notebooks", "images"):
         (tmp_path / folder).mkdir()
     (tmp_path / "images/4.2_you_are_here.svg").touch()
+    (tmp_path / "README.md").write_text("# The course\n\n## What it needs\n")
     for name in ("4.1_llm_architecture", "4.3_feed_forward"):
         (tmp_path / f"notebooks/{name}.ipynb").touch()
     return tmp_path
@@ -719,6 +730,7 @@ BAD: list[tuple[Rule, Change, str]] = [
         "an a",
     ),
     (local_links, says("[the model](4.6_gpt_model.ipynb)"), "leads nowhere"),
+    (local_links, says("[start](../README.md#start)"), "leads nowhere"),
     (local_links, says('<a href="none.md">this</a>'), "leads nowhere"),
     (local_links, says("[the [old] model](none.md)"), "is not written"),
     (link_words, says("As OpenAI [says here](https://openai.com)."), "'says here'"),
