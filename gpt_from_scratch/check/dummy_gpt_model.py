@@ -231,18 +231,27 @@ def _nothing_else_changes(make: Make) -> object:
 # Wrong versions.
 
 
-class _Plain(nn.Module):
+class Outline(nn.Module):
+    """The model in steps that a mistake replaces; with no blocks and no norm yet."""
+
     def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.tok_emb = nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
         self.pos_emb = nn.Embedding(cfg["context_length"], cfg["emb_dim"])
         self.drop_emb = nn.Dropout(cfg["drop_rate"])
-        self.trf_blocks: Any = nn.Sequential(
-            *[nn.Identity() for _ in range(cfg["n_layers"])]
-        )
-        self.final_norm: nn.Module = nn.Identity()
+        self.trf_blocks: Any = nn.Sequential(*self.blocks(cfg))
+        self.final_norm: Any = self.norm(cfg)
         self.out_head = nn.Linear(cfg["emb_dim"], cfg["vocab_size"], bias=False)
         self.change(cfg)
+
+    def blocks(self, cfg: GPTConfig) -> list[nn.Module]:
+        return [self.block(cfg) for _ in range(cfg["n_layers"])]
+
+    def block(self, cfg: GPTConfig) -> nn.Module:
+        return nn.Identity()
+
+    def norm(self, cfg: GPTConfig) -> nn.Module:
+        return nn.Identity()
 
     def change(self, cfg: GPTConfig) -> None:
         """Spoil what was made."""
@@ -261,7 +270,7 @@ class _Plain(nn.Module):
 
 
 def _add(name: str, what: str, why: str, look_at: str, **steps: Any) -> None:  # noqa: ANN401
-    wrong = type("_Wrong", (_Plain,), steps)
+    wrong = type("_Wrong", (Outline,), steps)
     DUMMY_GPT_MODEL.mistake(name, what=what, why=why, look_at=look_at)(wrong)
 
 
@@ -358,28 +367,28 @@ _add(
     "probabilities are returned, not logits",
     "The loss function takes the softmax itself: training gets a wrong gradient.",
     "what forward returns.",
-    finish=lambda self, x: _Plain.finish(self, x).softmax(-1),
+    finish=lambda self, x: Outline.finish(self, x).softmax(-1),
 )
 _add(
     "a log-softmax at the end",
     "logarithms of probabilities are returned, not logits",
     "GPT-2 returns logits.",
     "what forward returns.",
-    finish=lambda self, x: _Plain.finish(self, x).log_softmax(-1),
+    finish=lambda self, x: Outline.finish(self, x).log_softmax(-1),
 )
 _add(
     "the most likely ids",
     "argmax of the logits is returned",
     "An index has no gradient, so nothing can be trained.",
     "what forward returns.",
-    finish=lambda self, x: _Plain.finish(self, x).argmax(-1),
+    finish=lambda self, x: Outline.finish(self, x).argmax(-1),
 )
 _add(
     "the logits of the last token alone",
     "the other tokens' logits are thrown away",
     "In training each token's logits are compared with the token that follows.",
     "what forward returns.",
-    finish=lambda self, x: _Plain.finish(self, x)[:, -1],
+    finish=lambda self, x: Outline.finish(self, x)[:, -1],
 )
 _add(
     "embeddings without the output layer",
@@ -436,7 +445,7 @@ _add(
     "values are set to zero although the model is in eval mode",
     "The same text gives other logits at each call.",
     "how dropout is called: nn.Dropout looks at the mode, F.dropout is told.",
-    finish=lambda self, x: _Plain.finish(self, F.dropout(x, self.drop_emb.p)),
+    finish=lambda self, x: Outline.finish(self, F.dropout(x, self.drop_emb.p)),
 )
 _add(
     "dropout on the logits",
@@ -505,7 +514,7 @@ _add(
     "the number is written into the code",
     "It fits the smallest GPT-2 alone.",
     "the sizes in __init__.",
-    __init__=lambda self, cfg: _Plain.__init__(self, cfg | {"emb_dim": 768}),
+    __init__=lambda self, cfg: Outline.__init__(self, cfg | {"emb_dim": 768}),
 )
 _add(
     "vocab_size rows of positions",
@@ -535,5 +544,5 @@ _add(
     "forward runs under no_grad",
     "The result is right, but nothing can be trained.",
     "detach, .data and no_grad.",
-    forward=torch.no_grad()(lambda self, idx: _Plain.finish(self, self.embed(idx))),
+    forward=torch.no_grad()(lambda self, idx: Outline.finish(self, self.embed(idx))),
 )

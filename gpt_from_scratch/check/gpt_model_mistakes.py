@@ -9,6 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gpt_from_scratch.attention import MultiHeadAttention
+from gpt_from_scratch.check.dummy_gpt_model import (
+    DUMMY_GPT_MODEL,
+    NO_ORDER,
+    Outline,
+)
 from gpt_from_scratch.check.gpt_model import GPT_MODEL
 from gpt_from_scratch.layer_normalization import LayerNorm
 from gpt_from_scratch.llm_architecture import GPTConfig
@@ -17,38 +22,14 @@ from gpt_from_scratch.transformer_block import TransformerBlock
 __all__ = ["GPT_MODEL"]
 
 
-class _Plain(nn.Module):
-    def __init__(self, cfg: GPTConfig) -> None:
-        super().__init__()
-        emb_dim = cfg["emb_dim"]
-        self.tok_emb = nn.Embedding(cfg["vocab_size"], emb_dim)
-        self.pos_emb = nn.Embedding(cfg["context_length"], emb_dim)
-        self.drop_emb = nn.Dropout(cfg["drop_rate"])
-        self.trf_blocks: Any = nn.Sequential(*self.blocks(cfg))
-        self.final_norm: Any = LayerNorm(emb_dim)
-        self.out_head = nn.Linear(emb_dim, cfg["vocab_size"], bias=False)
-        self.change(cfg)
-
-    def blocks(self, cfg: GPTConfig) -> list[nn.Module]:
-        return [self.block(cfg) for _ in range(cfg["n_layers"])]
+class _Plain(Outline):
+    """The whole model, in steps that a mistake replaces."""
 
     def block(self, cfg: GPTConfig) -> nn.Module:
         return TransformerBlock(cfg)
 
-    def change(self, cfg: GPTConfig) -> None:
-        """Spoil what was made."""
-
-    def positions(self, in_idx: Tensor) -> Tensor:
-        return torch.arange(in_idx.shape[1], device=in_idx.device)
-
-    def embed(self, in_idx: Tensor) -> Tensor:
-        return self.tok_emb(in_idx) + self.pos_emb(self.positions(in_idx))
-
-    def finish(self, x: Tensor) -> Tensor:
-        return self.out_head(self.final_norm(self.trf_blocks(self.drop_emb(x))))
-
-    def forward(self, in_idx: Tensor) -> Tensor:
-        return self.finish(self.embed(in_idx))
+    def norm(self, cfg: GPTConfig) -> nn.Module:
+        return LayerNorm(cfg["emb_dim"])
 
 
 def _add(name: str, what: str, why: str, look_at: str, **steps: Any) -> None:  # noqa: ANN401
@@ -56,15 +37,25 @@ def _add(name: str, what: str, why: str, look_at: str, **steps: Any) -> None:  #
     GPT_MODEL.mistake(name, what=what, why=why, look_at=look_at)(wrong)
 
 
-# Embeddings.
+def _share(*names: str) -> None:
+    """Add mistakes of the outline (4.1) that are made here too, in the same words."""
+    by_name = {mistake.name: mistake for mistake in DUMMY_GPT_MODEL.mistakes}
+    for name in names:
+        known = by_name[name]
+        # First the outline's wrong step, then what this model has in place of the rest.
+        bases: Any = (known.wrong, _Plain)
+        wrong = type("_Wrong", bases, {})
+        GPT_MODEL.mistake(name, what=known.what, why=known.why, look_at=known.look_at)(
+            wrong
+        )
 
-_NO_ORDER = "The model cannot tell in which order the tokens stand."
-_POSITIONS = "what the position embedding is asked for in forward."
+
+# Embeddings.
 
 _add(
     "token embeddings without positions",
     "the position embedding is there, and not added",
-    _NO_ORDER,
+    NO_ORDER,
     "what is added to the token embedding in forward.",
     embed=lambda self, idx: self.tok_emb(idx),
 )
@@ -77,88 +68,22 @@ def _no_positions(self: Any, cfg: GPTConfig) -> None:  # noqa: ANN401
 _add(
     "a missing position embedding",
     "there is none, neither in __init__ nor in forward",
-    _NO_ORDER + " GPT-2 small then has 162,223,104 parameters, and not 163,009,536.",
+    NO_ORDER + " GPT-2 small then has 162,223,104 parameters, and not 163,009,536.",
     "the layers in __init__.",
     change=_no_positions,
     embed=lambda self, idx: self.tok_emb(idx),
 )
-_add(
+_share(
     "positions without token embeddings",
-    "the token embedding is not used",
-    "The model does not see which tokens the text has.",
-    "what is added up in forward.",
-    embed=lambda self, idx: (
-        self.pos_emb(self.positions(idx)).expand(*idx.shape, -1).clone()
-    ),
-)
-_add(
     "a position embedding looked up with the token ids",
-    "it is given in_idx and not the positions",
-    _NO_ORDER + " And an id above context_length is an error.",
-    _POSITIONS,
-    positions=lambda self, idx: idx,
-)
-_add(
     "a position for each text",
-    "arange goes over the batch's size",
-    "It fits only if there are as many texts as tokens, or one text.",
-    _POSITIONS,
-    positions=lambda self, idx: torch.arange(idx.shape[0], device=idx.device),
-)
-_add(
     "positions for the whole context",
-    "arange goes over context_length, however many tokens there are",
-    "It fits only texts that are as long as the context.",
-    _POSITIONS,
-    positions=lambda self, idx: torch.arange(
-        self.pos_emb.num_embeddings, device=idx.device
-    ),
-)
-_add(
     "positions that start at 1",
-    "the first token gets position 1",
-    "GPT-2's first row is for position 0. And a text of full length has one position "
-    "too many.",
-    _POSITIONS,
-    positions=lambda self, idx: torch.arange(1, idx.shape[1] + 1, device=idx.device),
-)
-_add(
     "positions from the back",
-    "the last token gets position 0",
-    "Every new token would move all others to another position.",
-    _POSITIONS,
-    positions=lambda self, idx: torch.arange(idx.shape[1], device=idx.device).flip(0),
-)
-_add(
     "position 0 for every token",
-    "all tokens get the same position",
-    _NO_ORDER,
-    _POSITIONS,
-    positions=lambda self, idx: torch.zeros_like(idx),
-)
-_add(
     "positions without a device",
-    "arange makes them on the CPU, wherever the ids are",
-    "With the model on a GPU, PyTorch reports an error.",
-    "what arange is told besides the number of tokens.",
-    positions=lambda self, idx: torch.arange(idx.shape[1]),
-)
-_add(
     "a product of the two embeddings",
-    "they are multiplied, not added",
-    "GPT-2 adds them.",
-    "the sign between the two embeddings.",
-    embed=lambda self, idx: self.tok_emb(idx) * self.pos_emb(self.positions(idx)),
-)
-_add(
     "embeddings one beside the other",
-    "they are concatenated, not added",
-    "There are twice as many features as the blocks and the output layer expect.",
-    "how the two embeddings are put together.",
-    embed=lambda self, idx: torch.cat(
-        [self.tok_emb(idx), self.pos_emb(self.positions(idx)).expand(*idx.shape, -1)],
-        dim=-1,
-    ),
 )
 _add(
     "token embeddings times the root of emb_dim",
@@ -171,45 +96,17 @@ _add(
         + self.pos_emb(self.positions(idx))
     ),
 )
-_add(
+_share(
     "vocab_size rows of positions",
-    "the position embedding has as many rows as there are tokens in the vocabulary",
-    "GPT-2 has 1,024 positions; 50,257 rows are 38 million parameters too many.",
-    "the sizes of the position embedding.",
-    change=lambda self, cfg: setattr(
-        self, "pos_emb", nn.Embedding(cfg["vocab_size"], cfg["emb_dim"])
-    ),
 )
 
 # Output layer.
 
-_add(
+_share(
     "a softmax at the end",
-    "probabilities are returned, not logits",
-    "The loss function takes the softmax itself: training gets a wrong gradient.",
-    "what forward returns.",
-    finish=lambda self, x: _Plain.finish(self, x).softmax(-1),
-)
-_add(
     "a log-softmax at the end",
-    "logarithms of probabilities are returned, not logits",
-    "GPT-2 returns logits.",
-    "what forward returns.",
-    finish=lambda self, x: _Plain.finish(self, x).log_softmax(-1),
-)
-_add(
     "the most likely ids",
-    "argmax of the logits is returned",
-    "An index has no gradient, so nothing can be trained.",
-    "what forward returns.",
-    finish=lambda self, x: _Plain.finish(self, x).argmax(-1),
-)
-_add(
     "the logits of the last token alone",
-    "the other tokens' logits are thrown away",
-    "In training each token's logits are compared with the token that follows.",
-    "what forward returns.",
-    finish=lambda self, x: _Plain.finish(self, x)[:, -1],
 )
 _add(
     "features without the output layer",
@@ -218,12 +115,8 @@ _add(
     "the last step of forward.",
     finish=lambda self, x: self.final_norm(self.trf_blocks(self.drop_emb(x))),
 )
-_add(
+_share(
     "a forward without return",
-    "it gives None",
-    "There are no logits to work with.",
-    "the last line of forward.",
-    finish=lambda self, x: None,
 )
 _add(
     "an output layer with a bias",
@@ -515,12 +408,8 @@ _add(
     "the number of blocks in __init__.",
     blocks=lambda self, cfg: [self.block(cfg) for _ in range(12)],
 )
-_add(
+_share(
     "a list in nn.Sequential",
-    "nn.Sequential gets one list and not the blocks one by one",
-    "It takes its modules as separate arguments.",
-    "the square brackets; a * before a list takes it apart.",
-    change=lambda self, cfg: nn.Sequential([nn.Identity()]),  # type: ignore[call-overload]
 )
 _add(
     "a bias for queries, keys and values, whatever qkv_bias is",
@@ -725,26 +614,10 @@ _add(
 
 # The class.
 
-_add(
+_share(
     "768 features, whatever emb_dim is",
-    "the number is written into the code",
-    "It fits the smallest GPT-2 alone.",
-    "the sizes in __init__.",
-    __init__=lambda self, cfg: _Plain.__init__(self, cfg | {"emb_dim": 768}),
-)
-_add(
     "a missing super().__init__()",
-    "the class does not set up what nn.Module needs",
-    "Before the __init__ of nn.Module has run, it cannot take layers.",
-    "the first line of __init__.",
-    __init__=lambda self, cfg: setattr(self, "tok_emb", nn.Embedding(1, 1)),
-)
-_add(
     "a gradient cut off",
-    "forward runs under no_grad",
-    "The result is right, but nothing can be trained.",
-    "detach, .data and no_grad.",
-    forward=torch.no_grad()(lambda self, idx: _Plain.finish(self, self.embed(idx))),
 )
 
 
