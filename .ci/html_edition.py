@@ -228,9 +228,7 @@ def notebook_page(path: Path, pages: dict[Path, str]) -> Page:
         file=pages[path],
         title=title,
         body=body,
-        sections=[
-            (anchor, text) for level, anchor, text in book.sections if level == 2
-        ],
+        sections=[(anchor, text) for level, anchor, text in headings if level == 2],
         source=path.relative_to(ROOT).as_posix(),
         number=title.partition(" ")[0],
         build=f"<p><strong>You build</strong>{build[1]}</p>",
